@@ -1,0 +1,253 @@
+"""The PostgreSQL behind it all, embedded or given: connections, set-up, locks.
+
+Everything that needs the warehouse gets a :class:`Warehouse` handed in. Nothing here knows what the
+tables mean.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from orchestration.errors import PrismError
+from orchestration.postgres import DATABASE, EmbeddedServer
+from orchestration.settings import Settings
+
+OLDEST_SERVER = 150000
+# The newest migration in `migrations/versions`; a test holds the two together.
+SCHEMA_VERSION = "0002"
+_APPLICATION = "prism"
+_CONNECT_ATTEMPTS = 4
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """A reachable warehouse. ``url`` is one libpq URI; ``dagster_url`` that of Dagster's own storage."""
+
+    url: str = field(repr=False)
+    dagster_url: str = field(repr=False)
+    embedded: EmbeddedServer | None = None
+
+    @property
+    def where(self) -> str:
+        """The place in words, without secrets, for messages."""
+        return describe(self.url)
+
+    def connect(self, *, autocommit: bool = False) -> psycopg.Connection:
+        """A session of its own. Raises :class:`PrismError` where the server can't be reached."""
+        return connect(self.url, autocommit=autocommit, setting="PRISM_WAREHOUSE_URL")
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The same URI with SQLAlchemy's name of the driver (psycopg 3)."""
+        return "postgresql+psycopg://" + self.url.split("://", 1)[1]
+
+    def libpq_environment(self) -> dict[str, str]:
+        """The warehouse as libpq's own variables: what dbt's profile and ``psql`` read."""
+        parts = conninfo_to_dict(self.url)
+        names = {
+            "host": "PGHOST",
+            "port": "PGPORT",
+            "user": "PGUSER",
+            "password": "PGPASSWORD",
+            "dbname": "PGDATABASE",
+            "sslmode": "PGSSLMODE",
+        }
+        return {variable: str(parts[name]) for name, variable in names.items() if parts.get(name)}
+
+    @contextmanager
+    def lock(self, name: str, *, wait_seconds: float = 600) -> Iterator[None]:
+        """Holds the advisory lock ``name`` (``load``, ``build``) while the block runs.
+
+        Two holders never overlap, across processes and machines; a killed one lets go at once. Raises
+        :class:`PrismError` naming the holder when it is not to be had within ``wait_seconds``.
+        """
+        key = f"prism.{name}"
+        with self.connect(autocommit=True) as connection:
+            deadline = time.monotonic() + wait_seconds
+            connection.execute(
+                "select set_config('lock_timeout', %s, false)",
+                [f"{max(1, int(wait_seconds * 1000))}ms"],
+            )
+            try:
+                connection.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [key])
+            except psycopg.errors.LockNotAvailable:
+                waited = wait_seconds - max(0.0, deadline - time.monotonic())
+                raise PrismError(
+                    f"another process has held the {name} lock for over {waited:.0f} s"
+                    f"{_holder(connection, key)}",
+                    where=self.where,
+                    mend="Wait until it is done, or end it, and run again.",
+                ) from None
+            yield  # the lock goes with the session
+
+
+def _holder(connection: psycopg.Connection, key: str) -> str:
+    row = connection.execute(
+        """
+        select l.pid, a.application_name, a.backend_start
+        from pg_locks as l inner join pg_stat_activity as a on l.pid = a.pid
+        where l.locktype = 'advisory' and l.granted
+            and (l.classid::bigint << 32) | l.objid::bigint = hashtextextended(%s, 0)
+        """,
+        [key],
+    ).fetchone()
+    return f" (backend {row[0]}, {row[1]}, since {row[2]:%Y-%m-%d %H:%M:%S %Z})" if row else ""
+
+
+def describe(url: str) -> str:
+    """A database URI in words, without its password."""
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return "the database URL"
+    host = parts.get("host") or "the default host"
+    port = f":{parts['port']}" if parts.get("port") else ""
+    return f"database {parts.get('dbname') or '(default)'} at {host}{port}"
+
+
+def connect(url: str, *, setting: str, autocommit: bool = False) -> psycopg.Connection:
+    """A session at ``url``; while the server starts or is full, it is tried again for some seconds.
+
+    ``setting`` names, for the message, where the URL comes from. Raises :class:`PrismError`.
+    """
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError as error:
+        raise PrismError(
+            "this is not a PostgreSQL URL",
+            where=setting,
+            mend="Expected: postgresql://user:password@host:5432/database",
+        ) from error
+    for attempt in range(_CONNECT_ATTEMPTS):
+        try:
+            return psycopg.connect(
+                make_conninfo(url, connect_timeout=10, application_name=_APPLICATION),
+                autocommit=autocommit,
+            )
+        except psycopg.OperationalError as error:
+            reason = " ".join(str(error).split())
+            transient = (
+                "starting up" in reason
+                or "too many clients" in reason
+                or "remaining connection slots" in reason
+            )
+            if not transient or attempt == _CONNECT_ATTEMPTS - 1:
+                raise PrismError(
+                    f"no connection to the {describe(url)}: {reason}",
+                    where=setting,
+                    mend="Check that the server runs there and that host, user, password and database are right.",
+                ) from None
+            time.sleep(2**attempt / 2)
+    raise AssertionError("unreachable")
+
+
+def open_warehouse(settings: Settings) -> Warehouse:
+    """The warehouse of the settings, started where it is the embedded one; it must be set up by ``setup``."""
+    if settings.warehouse_url:
+        url = settings.warehouse_url
+        dagster_url = settings.dagster_url
+        if dagster_url is None:
+            try:
+                parts = conninfo_to_dict(url)
+            except psycopg.ProgrammingError as error:
+                raise PrismError("this is not a PostgreSQL URL", where="PRISM_WAREHOUSE_URL") from error
+            dagster_url = _with_database(url, f"{parts.get('dbname') or 'prism'}_dagster")
+        return Warehouse(url=url, dagster_url=dagster_url)
+    server = EmbeddedServer(settings.home / "postgres")
+    server.acquire()
+    return Warehouse(
+        url=server.url(DATABASE),
+        dagster_url=settings.dagster_url or server.url(f"{DATABASE}_dagster"),
+        embedded=server,
+    )
+
+
+def _with_database(url: str, database: str) -> str:
+    """``url`` with another database, as a URI again."""
+    from sqlalchemy.engine import make_url  # noqa: PLC0415 - slow to import, seldom needed
+
+    return make_url(url).set(database=database).render_as_string(hide_password=False)
+
+
+def setup(warehouse: Warehouse) -> None:
+    """Databases, schemas and tables, made or brought up to date; does nothing where all is there.
+
+    One transaction: killed half-way, it leaves what was. Raises :class:`PrismError` for a server that is
+    too old and for a warehouse that a newer Prism has set up.
+    """
+    if warehouse.embedded is not None:
+        _ensure_database(warehouse.embedded.url("postgres"), warehouse.url)
+    with warehouse.connect() as connection:
+        if connection.info.server_version < OLDEST_SERVER:
+            raise PrismError(
+                f"PostgreSQL {connection.info.server_version // 10000} is too old",
+                where=warehouse.where,
+                mend="Prism needs PostgreSQL 15 or newer.",
+            )
+        if _version(connection) == SCHEMA_VERSION:
+            return
+    _migrate(warehouse)
+
+
+def ensure_dagster_database(warehouse: Warehouse) -> None:
+    """Makes the database of Dagster's own storage beside the warehouse where it is missing."""
+    _ensure_database(warehouse.url, warehouse.dagster_url)
+
+
+def _ensure_database(server_url: str, url: str) -> None:
+    name = str(conninfo_to_dict(url)["dbname"])
+    with connect(server_url, autocommit=True, setting="PRISM_WAREHOUSE_URL") as connection:
+        if connection.execute("select 1 from pg_database where datname = %s", [name]).fetchone():
+            return
+        try:
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        except psycopg.errors.DuplicateDatabase:
+            return  # another process was quicker
+        except psycopg.errors.UniqueViolation:
+            return
+        except psycopg.errors.InsufficientPrivilege:
+            raise PrismError(
+                f"the role may not create the database {name}",
+                where=describe(server_url),
+                mend=f"Have an administrator run: create database {name}; "
+                "or name another database for Dagster's storage in PRISM_DAGSTER_URL.",
+            ) from None
+
+
+def _version(connection: psycopg.Connection) -> str | None:
+    if connection.execute("select to_regclass('ops.alembic_version')").fetchone() == (None,):
+        return None
+    row = connection.execute("select version_num from ops.alembic_version").fetchone()
+    return str(row[0]) if row else None
+
+
+def _migrate(warehouse: Warehouse) -> None:
+    # Alembic and SQLAlchemy take half a second to import; a warehouse that is up to date never does.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
+    from sqlalchemy import create_engine, text  # noqa: PLC0415
+    from sqlalchemy.pool import NullPool  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    engine = create_engine(warehouse.sqlalchemy_url, poolclass=NullPool)
+    with warehouse.lock("setup", wait_seconds=60), engine.begin() as connection:
+        connection.execute(text("create schema if not exists ops"))
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise PrismError(
+                f"the warehouse was set up by another version of Prism: {error}",
+                where=warehouse.where,
+                mend="Install that version or a newer one.",
+            ) from None

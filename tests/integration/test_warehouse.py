@@ -1,0 +1,118 @@
+"""The warehouse: set-up, versions, locks, and the embedded server's life."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestration import warehouse as warehouses
+from orchestration.errors import PrismError
+from orchestration.postgres import EmbeddedServer
+from orchestration.warehouse import SCHEMA_VERSION, Warehouse
+
+pytestmark = pytest.mark.integration
+
+
+def test_set_up_makes_the_tables_and_a_second_one_changes_nothing(warehouse: Warehouse) -> None:
+    warehouses.setup(warehouse)
+    with warehouse.connect() as connection:
+        assert connection.execute("select version_num from ops.alembic_version").fetchall() == [
+            (SCHEMA_VERSION,)
+        ]
+        assert connection.execute("select count(*) from raw.prompt_usage").fetchone() == (0,)
+
+
+def test_a_warehouse_of_a_newer_prism_is_refused(warehouse: Warehouse) -> None:
+    with warehouse.connect() as connection:
+        connection.execute("update ops.alembic_version set version_num = '9999'")
+    with pytest.raises(PrismError, match="another version of Prism"):
+        warehouses.setup(warehouse)
+
+
+def test_a_lock_that_is_held_names_its_holder(warehouse: Warehouse) -> None:
+    with warehouse.lock("load"), pytest.raises(PrismError, match=r"load lock.*backend \d+, prism"):
+        with warehouse.lock("load", wait_seconds=0.2):
+            pass
+    with warehouse.lock("load", wait_seconds=1):
+        pass
+
+
+def test_an_unreachable_server_is_named_without_its_password() -> None:
+    with pytest.raises(PrismError) as caught:
+        warehouses.connect("postgresql://someone:s3cret@127.0.0.1:9/prism", setting="PRISM_WAREHOUSE_URL")
+    assert "127.0.0.1:9" in str(caught.value)
+    assert "PRISM_WAREHOUSE_URL" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_wrong_url_is_one_clear_message() -> None:
+    with pytest.raises(PrismError, match="PRISM_WAREHOUSE_URL: this is not a PostgreSQL URL"):
+        warehouses.connect("not a url", setting="PRISM_WAREHOUSE_URL")
+
+
+def _use_server(folder: Path, *, keep: bool = False) -> subprocess.Popen[str]:
+    """Another process that uses the server until its standard input closes."""
+    code = (
+        "import sys; from pathlib import Path; from orchestration.postgres import EmbeddedServer;"
+        f"server = EmbeddedServer(Path(sys.argv[1])); server.{'keep' if keep else 'acquire'}();"
+        "print('up', flush=True); sys.stdin.read()"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ.copy(),
+    )
+
+
+def _wait_until_up(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+
+
+def test_the_last_user_to_leave_stops_the_server(tmp_path: Path) -> None:
+    ours = EmbeddedServer(tmp_path / "postgres")
+    other = _use_server(tmp_path / "postgres")
+    _wait_until_up(other)
+    ours.acquire()
+    other.communicate("")
+    assert ours.is_running()
+    ours.release()
+    assert not ours.is_running()
+
+
+def test_a_killed_user_does_not_hold_the_server_up(tmp_path: Path) -> None:
+    ours = EmbeddedServer(tmp_path / "postgres")
+    other = _use_server(tmp_path / "postgres")
+    _wait_until_up(other)
+    ours.acquire()
+    other.kill()
+    other.wait()
+    ours.release()
+    assert not ours.is_running()
+
+
+def test_a_kept_server_stays_until_it_is_stopped(tmp_path: Path) -> None:
+    ours = EmbeddedServer(tmp_path / "postgres")
+    other = _use_server(tmp_path / "postgres", keep=True)
+    _wait_until_up(other)
+    other.communicate("")
+    assert ours.is_running()
+    assert ours.stop()
+    assert not ours.stop()
+
+
+def test_a_folder_too_deep_for_a_socket_gets_a_short_one(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 60) / ("e" * 60) / "postgres"
+    ours = EmbeddedServer(deep)
+    ours.acquire()
+    try:
+        with warehouses.connect(ours.url("postgres"), setting="test") as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+    finally:
+        ours.stop()
