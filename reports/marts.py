@@ -1,0 +1,335 @@
+"""The only queries that reports make: one function a mart, each returning a typed pandas frame.
+
+Reads the schema it is told and nothing else; knows no page, no mail and no formatting. All reads of one
+report happen in one snapshot, so that a rebuild in the middle can't show two nights in one report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, LiteralString
+
+import pandas as pd
+import psycopg
+from psycopg import sql
+
+from reports.errors import ReportError
+from reports.format import day
+
+# Kinds of column: what is cast to in SQL, and the pandas type of the frame. Nulls are pandas.NA or None.
+_CASTS: Mapping[str, LiteralString] = {
+    "text": "text",
+    "count": "bigint",
+    "number": "double precision",
+    "date": "date",
+    "time": "timestamptz",
+    "flag": "boolean",
+    "texts": "text[]",
+}
+_DTYPES: Mapping[str, str] = {
+    "text": "object",
+    "count": "Int64",
+    "number": "Float64",
+    "date": "object",
+    "time": "object",
+    "flag": "boolean",
+    "texts": "object",
+}
+
+_MEASURES: Mapping[str, str] = {
+    "usage_count": "count",
+    "success_rate": "number",
+    "average_rating": "number",
+    "average_response_time_ms": "number",
+    "total_cost": "number",
+}
+_PREVIOUS: Mapping[str, str] = {f"previous_{name}": kind for name, kind in _MEASURES.items()}
+
+_DASHBOARD: Mapping[str, str] = {
+    "period": "text",
+    "period_start": "date",
+    "period_end": "date",
+    "total_prompts": "count",
+    "active_prompts": "count",
+    "used_prompts": "count",
+    "suite_prompts": "count",
+    "total_agents": "count",
+    "mapped_agents": "count",
+    "total_mappings": "count",
+    "average_mappings_per_agent": "number",
+    **_MEASURES,
+    "total_tokens": "count",
+    **_PREVIOUS,
+    "open_alerts": "count",
+    "high_alerts": "count",
+    "medium_alerts": "count",
+    "low_alerts": "count",
+}
+_SUMMARY: Mapping[str, str] = {
+    "period": "text",
+    "period_start": "date",
+    "period_end": "date",
+    "prompt_id": "text",
+    "prompt_name": "text",
+    "display_name": "text",
+    "domain": "text",
+    "complexity_level": "text",
+    "status": "text",
+    "suite": "text",
+    "usage_count": "count",
+    "outcome_count": "count",
+    "success_count": "count",
+    "success_rate": "number",
+    "success_rate_low": "number",
+    "success_rate_high": "number",
+    "error_count": "count",
+    "error_rate": "number",
+    "rated_count": "count",
+    "average_rating": "number",
+    "average_response_time_ms": "number",
+    "p50_response_time_ms": "number",
+    "p95_response_time_ms": "number",
+    "p99_response_time_ms": "number",
+    "total_tokens": "count",
+    "total_cost": "number",
+    "cost_per_use": "number",
+    "cost_per_success": "number",
+    "user_count": "count",
+    "session_count": "count",
+    "last_used_at": "time",
+    **_PREVIOUS,
+    "health": "text",
+}
+_TOP: Mapping[str, str] = {
+    "period": "text",
+    "rank": "count",
+    "prompt_id": "text",
+    "prompt_name": "text",
+    "domain": "text",
+    "score": "number",
+    "usage_count": "count",
+    "success_rate": "number",
+    "average_rating": "number",
+    "average_response_time_ms": "number",
+    "cost_per_use": "number",
+}
+_ALERTS: Mapping[str, str] = {
+    "alert_id": "text",
+    "prompt_id": "text",
+    "prompt_name": "text",
+    "domain": "text",
+    "rule": "text",
+    "severity": "text",
+    "period": "text",
+    "observed_value": "number",
+    "threshold": "number",
+    "sample_size": "count",
+    "first_detected_on": "date",
+    "last_detected_on": "date",
+    "days_open": "count",
+    "state": "text",
+    "message": "text",
+    "recommendation": "text",
+}
+_PROMPTS: Mapping[str, str] = {
+    "prompt_id": "text",
+    "prompt_name": "text",
+    "display_name": "text",
+    "description": "text",
+    "domain": "text",
+    "complexity_level": "text",
+    "status": "text",
+    "suite": "text",
+    "owner": "text",
+    "current_version": "text",
+    "mapped_agents": "count",
+    "first_used_at": "time",
+    "last_used_at": "time",
+}
+_QUALITY: Mapping[str, str] = {
+    "source": "text",
+    "usage_date": "date",
+    "rows_read": "count",
+    "rejected_rows": "count",
+    "rejected_values": "count",
+    "late_rows": "count",
+    "usage_count": "count",
+    "unpriced_uses": "count",
+    "unlisted_uses": "count",
+    "last_loaded_at": "time",
+}
+# What one day (or one share of it) adds up to. Means are made of these, never of means.
+SUMS: Mapping[str, str] = {
+    "usage_count": "count",
+    "outcome_count": "count",
+    "success_count": "count",
+    "error_count": "count",
+    "rated_count": "count",
+    "rating_sum": "number",
+    "response_time_count": "count",
+    "response_time_sum_ms": "number",
+    "priced_count": "count",
+    "total_cost": "number",
+}
+# The shares that a prompt's uses are broken down by: name shown to readers -> column.
+BREAKDOWNS: Mapping[str, str] = {"model": "model", "agent": "agent_name", "version": "prompt_version"}
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as dictionaries with None for every missing value, whatever the column's type."""
+    values = frame.astype(object).where(frame.notna(), None)
+    return [dict(zip(values.columns, row, strict=True)) for row in values.itertuples(index=False)]
+
+
+@contextmanager
+def reading(connection: psycopg.Connection[Any], schema: str, as_of_date: date) -> Iterator[Marts]:
+    """The marts in ``schema``, in one read-only snapshot that ends with the block.
+
+    ``connection`` must be idle. Raises :class:`ReportError` where the marts are not there, lack a column,
+    or are those of another date than ``as_of_date``.
+    """
+    try:
+        with connection.transaction():
+            connection.execute("set transaction isolation level repeatable read, read only")
+            marts = Marts(connection, schema)
+            marts.check_date(as_of_date)
+            yield marts
+    except (
+        psycopg.errors.UndefinedTable,
+        psycopg.errors.InvalidSchemaName,
+        psycopg.errors.UndefinedColumn,
+    ) as error:
+        raise ReportError(
+            f"the marts are not as the report needs them: {error.diag.message_primary}",
+            where=f"schema {schema}",
+            mend="Build them: prism run, or dbt build in dbt_project/.",
+        ) from error
+
+
+@dataclass(frozen=True)
+class Marts:
+    """The queries, one method a mart. Made by :func:`reading`, valid inside its block."""
+
+    connection: psycopg.Connection[Any]
+    schema: str
+
+    def _frame(
+        self, query: sql.Composable, columns: Mapping[str, str], parameters: Mapping[str, Any] | None = None
+    ) -> pd.DataFrame:
+        rows = self.connection.execute(query, parameters).fetchall()
+        frame = pd.DataFrame(rows, columns=list(columns), dtype=object)
+        return frame.astype({name: _DTYPES[kind] for name, kind in columns.items()})
+
+    def _table(self, name: str) -> sql.Composable:
+        return sql.Identifier(self.schema, name)
+
+    def _mart(self, name: str, columns: Mapping[str, str], order: LiteralString) -> pd.DataFrame:
+        wanted = [
+            sql.SQL("{}::{}").format(sql.Identifier(column), sql.SQL(_CASTS[kind]))
+            for column, kind in columns.items()
+        ]
+        query = sql.SQL("select {} from {} order by " + order).format(
+            sql.SQL(", ").join(wanted), self._table(name)
+        )
+        return self._frame(query, columns)
+
+    def check_date(self, as_of_date: date) -> None:
+        """Raises :class:`ReportError` naming both dates where a mart by period is not of ``as_of_date``."""
+        for name in (
+            "dashboard_metrics",
+            "prompt_performance_summary",
+            "top_performing_prompts",
+            "performance_alerts",
+        ):
+            query = sql.SQL("select distinct as_of_date from {} order by 1").format(self._table(name))
+            found = [row[0] for row in self.connection.execute(query)]
+            if found and found != [as_of_date]:
+                raise ReportError(
+                    f"the marts are those of {' and '.join(day(one) for one in found)}, "
+                    f"but the report was asked for {day(as_of_date)}",
+                    where=f"{self.schema}.{name}",
+                    mend=f"Build that date first: prism run --date {as_of_date.isoformat()}",
+                )
+            if not found and name == "dashboard_metrics":
+                raise ReportError(
+                    f"the marts are empty, so there is nothing to report on for {day(as_of_date)}",
+                    where=f"{self.schema}.{name}",
+                    mend=f"Build them first: prism run --date {as_of_date.isoformat()}",
+                )
+
+    def dashboard(self) -> pd.DataFrame:
+        """`dashboard_metrics`: one row a period; rates are 0 to 1, times ms, costs USD."""
+        return self._mart("dashboard_metrics", _DASHBOARD, "period")
+
+    def summary(self) -> pd.DataFrame:
+        """`prompt_performance_summary`: one row a period and prompt; rates are 0 to 1, times ms, costs USD."""
+        return self._mart("prompt_performance_summary", _SUMMARY, "period, usage_count desc, prompt_id")
+
+    def top(self) -> pd.DataFrame:
+        """`top_performing_prompts`: one row a period and rank."""
+        return self._mart("top_performing_prompts", _TOP, "period, rank")
+
+    def alerts(self) -> pd.DataFrame:
+        """`performance_alerts`: one row an episode, resolved ones too; worst and longest open first."""
+        return self._mart(
+            "performance_alerts",
+            _ALERTS,
+            "array_position(array['high', 'medium', 'low'], severity::text), first_detected_on, alert_id",
+        )
+
+    def prompts(self) -> pd.DataFrame:
+        """`prompts`: one row a prompt, unlisted ones too."""
+        return self._mart("prompts", _PROMPTS, "prompt_name, prompt_id")
+
+    def data_quality(self, first_day: date, last_day: date) -> pd.DataFrame:
+        """`data_quality`: one row a source and day, of the days asked for."""
+        wanted = sql.SQL(", ").join(
+            sql.SQL("{}::{}").format(sql.Identifier(column), sql.SQL(_CASTS[kind]))
+            for column, kind in _QUALITY.items()
+        )
+        query = sql.SQL(
+            "select {} from {} where usage_date between %(first)s and %(last)s order by source, usage_date"
+        ).format(wanted, self._table("data_quality"))
+        return self._frame(query, _QUALITY, {"first": first_day, "last": last_day})
+
+    def _sums(self) -> sql.Composable:
+        return sql.SQL(", ").join(
+            sql.SQL("sum({})::{}").format(sql.Identifier(name), sql.SQL(_CASTS[kind]))
+            for name, kind in SUMS.items()
+        )
+
+    def daily(self, last_day: date) -> pd.DataFrame:
+        """All prompts' sums by day: `usage_date` and :data:`SUMS`, up to ``last_day``; days without uses are absent."""
+        query = sql.SQL(
+            "select usage_date, {} from {} where usage_date <= %(last)s group by usage_date order by usage_date"
+        ).format(self._sums(), self._table("prompt_usage_daily"))
+        return self._frame(query, {"usage_date": "date", **SUMS}, {"last": last_day})
+
+    def daily_by_prompt(self, prompt_ids: Sequence[str], first_day: date, last_day: date) -> pd.DataFrame:
+        """Some prompts' sums by day: `prompt_id`, `usage_date` and :data:`SUMS`."""
+        query = sql.SQL(
+            "select prompt_id::text, usage_date, {} from {}"
+            " where prompt_id::text = any(%(prompts)s) and usage_date between %(first)s and %(last)s"
+            " group by prompt_id, usage_date order by prompt_id, usage_date"
+        ).format(self._sums(), self._table("prompt_usage_daily"))
+        return self._frame(
+            query,
+            {"prompt_id": "text", "usage_date": "date", **SUMS},
+            {"prompts": list(prompt_ids), "first": first_day, "last": last_day},
+        )
+
+    def breakdown(self, by: str, prompt_ids: Sequence[str], first_day: date, last_day: date) -> pd.DataFrame:
+        """Some prompts' sums by one of :data:`BREAKDOWNS`: `prompt_id`, `share` (null where unknown), :data:`SUMS`."""
+        query = sql.SQL(
+            "select prompt_id::text, {}::text, {} from {}"
+            " where prompt_id::text = any(%(prompts)s) and usage_date between %(first)s and %(last)s"
+            " group by 1, 2 order by 1, 3 desc, 2"
+        ).format(sql.Identifier(BREAKDOWNS[by]), self._sums(), self._table("prompt_usage_daily"))
+        return self._frame(
+            query,
+            {"prompt_id": "text", "share": "text", **SUMS},
+            {"prompts": list(prompt_ids), "first": first_day, "last": last_day},
+        )
