@@ -1,0 +1,440 @@
+"""The outbox: every mail is kept before it is sent, leaves once, and each attempt is on record.
+
+A mail is one row of ``ops.outbox``, unique by report, as-of date and recipient, with its rendered bytes and
+their hash. Its states::
+
+    queued ──> sending ──> sent
+                 │  ├────> retry       not taken (4xx, a broken connection); tried again
+                 │  ├────> failed      refused (5xx), or given up
+                 └──┴────> uncertain   perhaps taken: the answer, or the sender, was lost; tried again
+
+``sending`` is a lease: committed before the first byte goes out, and counted as ``uncertain`` once it has
+run out. So no mail is lost, and only an uncertain one can arrive twice, then under the same Message-ID,
+which most mail programs show once. Knows nothing of what the mails say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.rows import class_row
+
+from reports.errors import ReportError
+from reports.smtp import SETTING, Reply, Server, Session, UnavailableError, Verdict, parse_url
+
+State = Literal["queued", "sending", "sent", "retry", "failed", "uncertain"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One mail of the outbox, without its bytes."""
+
+    outbox_id: int
+    report: str
+    as_of_date: date
+    recipient: str
+    message_id: str
+    subject: str
+    body_sha256: str
+    state: State
+    attempts: int
+    lease_until: datetime | None
+    next_attempt_at: datetime | None
+    last_reply: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+_COLUMNS = (
+    "outbox_id, report, as_of_date, recipient, message_id, subject, body_sha256, state, attempts, "
+    "lease_until, next_attempt_at, last_reply, created_at, updated_at"
+)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try to deliver one mail."""
+
+    recipient: str
+    subject: str
+    outcome: Verdict
+    reply: str
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What one call of :func:`deliver` did, and which of the mails that were due it could not send."""
+
+    attempts: tuple[Attempt, ...]
+    unsent: tuple[Entry, ...]
+    fault: str | None
+
+    @property
+    def sent(self) -> tuple[Attempt, ...]:
+        return tuple(attempt for attempt in self.attempts if attempt.outcome == "sent")
+
+    def complaint(self) -> ReportError | None:
+        """The error to report where not every mail went out, else None."""
+        if not self.unsent:
+            return None
+        reasons = [
+            f"{entry.recipient}: {entry.state}, {entry.last_reply or self.fault}" for entry in self.unsent[:5]
+        ]
+        if len(self.unsent) > len(reasons):
+            reasons.append(f"and {len(self.unsent) - len(reasons)} more")
+        again = any(entry.state != "failed" for entry in self.unsent)
+        return ReportError(
+            f"{len(self.unsent)} of {len(self.unsent) + len(self.sent)} mails did not go out: "
+            + "; ".join(reasons),
+            where=SETTING,
+            mend="What is not failed is tried again by the next run."
+            if again
+            else "The server refused these for good: check the recipients' addresses.",
+        )
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait, and how often to try; all times in seconds.
+
+    ``pauses``: the waits between the rounds of one call; a mail not taken is tried once a round.
+    ``backoff``: the earliest try by a later call after the first, second, … failed attempt (the last value
+    holds for all further ones). ``give_up``: older mails are not begun, and no longer tried. ``lease``
+    outlasts ``deadline`` and what comes before a connection (name look-up, several addresses).
+    """
+
+    timeout: float = 30
+    deadline: float = 120
+    lease: float = 600
+    pauses: Sequence[float] = (2, 10)
+    backoff: Sequence[float] = (60, 300, 1800, 7200, 21600)
+    give_up: float = 4 * 86400
+
+
+def queue(
+    connection: psycopg.Connection[Any], *, report: str, as_of_date: date, messages: Iterable[EmailMessage]
+) -> list[Entry]:
+    """Keeps the mails, all or none; one that is there already stays as it was, whatever became of it.
+
+    Returns the rows as they are now, in the order of ``messages``; each message has one recipient.
+    """
+    entries = []
+    with connection.transaction(), connection.cursor(row_factory=class_row(Entry)) as cursor:
+        for message in messages:
+            content = message.as_bytes(policy=policy.SMTP)
+            recipient = recipient_of(message)
+            cursor.execute(
+                """
+                insert into ops.outbox (report, as_of_date, recipient, message_id, subject, body, body_sha256)
+                values (%s, %s, %s, %s, %s, %s, %s)
+                on conflict (report, as_of_date, recipient) do nothing
+                """,
+                [
+                    report,
+                    as_of_date,
+                    recipient,
+                    str(message["Message-ID"]),
+                    str(message["Subject"]),
+                    content,
+                    hashlib.sha256(content).hexdigest(),
+                ],
+            )
+            cursor.execute(
+                f"select {_COLUMNS} from ops.outbox where report = %s and as_of_date = %s and recipient = %s",  # noqa: S608
+                [report, as_of_date, recipient],
+            )
+            entry = cursor.fetchone()
+            assert entry is not None
+            entries.append(entry)
+    return entries
+
+
+def entries(
+    connection: psycopg.Connection[Any], *, report: str | None = None, as_of_date: date | None = None
+) -> list[Entry]:
+    """The outbox's rows, oldest first, of all or of one report or date."""
+    with connection.transaction(), connection.cursor(row_factory=class_row(Entry)) as cursor:
+        return cursor.execute(
+            f"""
+            select {_COLUMNS} from ops.outbox
+            where (%(report)s::text is null or report = %(report)s)
+                and (%(as_of_date)s::date is null or as_of_date = %(as_of_date)s)
+            order by outbox_id
+            """,  # noqa: S608
+            {"report": report, "as_of_date": as_of_date},
+        ).fetchall()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a send would do for one recipient, and why."""
+
+    recipient: str
+    sends: bool
+    why: str
+
+
+def plan(
+    connection: psycopg.Connection[Any], *, report: str, as_of_date: date, recipients: Iterable[str]
+) -> list[Plan]:
+    """The dry run: changes nothing."""
+    there = {entry.recipient: entry for entry in entries(connection, report=report, as_of_date=as_of_date)}
+    return [_plan(recipient, there.get(recipient), f"{report} of {as_of_date}") for recipient in recipients]
+
+
+def _plan(recipient: str, entry: Entry | None, what: str) -> Plan:
+    if entry is None:
+        return Plan(recipient, True, f"has no {what} yet")
+    at = f"{entry.updated_at:%Y-%m-%d %H:%M %Z}"
+    sends, why = {
+        "queued": (True, f"the {what} waits in the outbox since {at}"),
+        "sending": (False, f"another process is sending it since {at}"),
+        "sent": (False, f"got it at {at}"),
+        "retry": (True, f"it was not taken at {at} ({entry.last_reply})"),
+        "failed": (False, f"it was refused at {at} ({entry.last_reply})"),
+        "uncertain": (
+            True,
+            f"may have got it at {at} ({entry.last_reply}); it goes out as the same mail again",
+        ),
+    }[entry.state]
+    if entry.next_attempt_at is not None:
+        why += f"; next try from {entry.next_attempt_at:%Y-%m-%d %H:%M %Z}"
+    return Plan(recipient, sends, why)
+
+
+def deliver(
+    connection: psycopg.Connection[Any],
+    smtp_url: str,
+    *,
+    patience: Patience = Patience(),
+    sleep: Callable[[float], None] = time.sleep,
+) -> Delivery:
+    """Sends what is due in the outbox, each mail in a transaction of its own.
+
+    Commits as it goes, so ``connection`` must not be inside a transaction. Several processes may deliver at
+    once. Raises :class:`ReportError` for a URL that is none; a fault of the server is part of the result.
+    """
+    if connection.info.transaction_status is not TransactionStatus.IDLE:
+        raise ValueError("deliver() commits: hand it a connection that is not inside a transaction")
+    server = parse_url(smtp_url)
+    _sweep(connection, patience)
+    due = _due(connection, patience)
+    wanted = [outbox_id for outbox_id, _ in due]
+    attempts: list[Attempt] = []
+    fault: UnavailableError | None = None
+    for pause in (0, *patience.pauses):
+        if not due or (fault is not None and fault.permanent):
+            break
+        if pause:
+            sleep(pause)
+        due, fault = _round(connection, server, due, patience, attempts)
+    return Delivery(
+        attempts=tuple(attempts),
+        unsent=tuple(_unsent(connection, wanted)),
+        fault=f"{server.where}: {fault.text}" if fault else None,
+    )
+
+
+def send_test(smtp_url: str, message: EmailMessage, *, patience: Patience = Patience()) -> str:
+    """Sends one mail past the outbox, returns the answer. Raises :class:`ReportError` where it is not taken."""
+    server = parse_url(smtp_url)
+    recipient = recipient_of(message)
+    with Session(server, timeout=patience.timeout, deadline=patience.deadline) as session:
+        try:
+            reply = session.send(_sender_of(message), recipient, message.as_bytes(policy=policy.SMTP))
+        except UnavailableError as unavailable:
+            reply = Reply("failed", unavailable.text)
+    if reply.verdict != "sent":
+        raise ReportError(
+            f"the mail to {recipient} was not taken: {reply.text}",
+            where=server.where,
+            mend="Check PRISM_SMTP_URL, the sender and the recipient.",
+        )
+    return reply.text
+
+
+def content_of(connection: psycopg.Connection[Any], outbox_id: int) -> bytes:
+    """The mail's bytes as kept. Raises :class:`ReportError` where they are not those that were rendered."""
+    with connection.transaction():
+        row = connection.execute(
+            "select body, body_sha256 from ops.outbox where outbox_id = %s", [outbox_id]
+        ).fetchone()
+    if row is None:
+        raise ReportError(f"there is no mail {outbox_id}", where="ops.outbox")
+    if hashlib.sha256(row[0]).hexdigest() != row[1]:
+        raise ReportError(f"mail {outbox_id} is not what was rendered: its hash differs", where="ops.outbox")
+    return bytes(row[0])
+
+
+def write_eml(connection: psycopg.Connection[Any], entry: Entry, folder: Path) -> Path:
+    """Writes a kept mail as a file that mail programs open, whole or not at all, and returns its path."""
+    content = content_of(connection, entry.outbox_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{entry.report}-{entry.as_of_date}-{entry.outbox_id}.eml"
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+    return path
+
+
+def recipient_of(message: EmailMessage) -> str:
+    """The one address of ``To``."""
+    addresses = message["To"].addresses
+    if len(addresses) != 1:
+        raise ValueError("a mail of the outbox has one recipient")
+    return str(addresses[0].addr_spec)
+
+
+def _sender_of(message: EmailMessage) -> str:
+    return str(message["From"].addresses[0].addr_spec)
+
+
+def _sweep(connection: psycopg.Connection[Any], patience: Patience) -> None:
+    """Takes up what a sender left behind that ended in mid-air, and gives up what is too old to be news."""
+    with connection.transaction():
+        connection.execute(
+            """
+            with lost as (
+                update ops.outbox
+                set state = 'uncertain', lease_until = null, next_attempt_at = null, updated_at = now(),
+                    last_reply = 'the sender ended before it knew the answer'
+                where state = 'sending' and lease_until < now()
+                returning outbox_id, last_reply
+            )
+            insert into ops.deliveries (outbox_id, attempted_at, outcome, reply)
+            select outbox_id, now(), 'uncertain', last_reply from lost
+            """
+        )
+        connection.execute(
+            """
+            with old as (
+                update ops.outbox
+                set state = 'failed', next_attempt_at = null, updated_at = now(),
+                    last_reply = concat_ws(': ', 'given up', last_reply)
+                where state in ('retry', 'uncertain') and created_at < now() - make_interval(secs => %s)
+                returning outbox_id, last_reply
+            )
+            insert into ops.deliveries (outbox_id, attempted_at, outcome, reply)
+            select outbox_id, now(), 'failed', last_reply from old
+            """,
+            [patience.give_up],
+        )
+
+
+_Due = tuple[int, int]  # outbox_id, attempts so far: whoever claims the mail adds one, so only one can
+
+
+def _due(connection: psycopg.Connection[Any], patience: Patience) -> list[_Due]:
+    with connection.transaction():
+        return connection.execute(
+            """
+            select outbox_id, attempts from ops.outbox
+            where state in ('queued', 'retry', 'uncertain')
+                and (next_attempt_at is null or next_attempt_at <= now())
+                and created_at >= now() - make_interval(secs => %s)
+            order by outbox_id
+            """,
+            [patience.give_up],
+        ).fetchall()
+
+
+def _round(
+    connection: psycopg.Connection[Any],
+    server: Server,
+    due: list[_Due],
+    patience: Patience,
+    attempts: list[Attempt],
+) -> tuple[list[_Due], UnavailableError | None]:
+    """Tries each mail once; returns those to try again, and the fault where the server is not to be had."""
+    again: list[_Due] = []
+    with Session(server, timeout=patience.timeout, deadline=patience.deadline) as session:
+        for position, (outbox_id, so_far) in enumerate(due):
+            claimed = _claim(connection, outbox_id, so_far, patience)
+            if claimed is None:
+                continue  # another process has it
+            fault = None
+            try:
+                content = content_of(connection, outbox_id)
+                sender = _sender_of(message_from_bytes(content, _class=EmailMessage, policy=policy.SMTP))
+                reply = session.send(sender, claimed.recipient, content)
+            except ReportError as error:
+                reply = Reply("failed", error.what)
+            except UnavailableError as unavailable:
+                fault = unavailable
+                reply = Reply("retry", unavailable.text)
+            _record(connection, claimed, reply, patience)
+            attempts.append(Attempt(claimed.recipient, claimed.subject, reply.verdict, reply.text))
+            if reply.verdict == "retry":
+                again.append((outbox_id, so_far + 1))
+            if fault is not None:
+                # What was not tried keeps its place: a server that is down is not asked once a mail.
+                return again + due[position + 1 :], fault
+    return again, None
+
+
+def _claim(
+    connection: psycopg.Connection[Any], outbox_id: int, so_far: int, patience: Patience
+) -> Entry | None:
+    """Takes the lease, committed before anything is sent; None where the mail is no longer to be had."""
+    with connection.transaction(), connection.cursor(row_factory=class_row(Entry)) as cursor:
+        return cursor.execute(
+            f"""
+            update ops.outbox
+            set state = 'sending', attempts = attempts + 1, updated_at = now(),
+                lease_until = now() + make_interval(secs => %s), next_attempt_at = null
+            where outbox_id = %s and attempts = %s and state in ('queued', 'retry', 'uncertain')
+            returning {_COLUMNS}
+            """,  # noqa: S608
+            [patience.lease, outbox_id, so_far],
+        ).fetchone()
+
+
+def _record(connection: psycopg.Connection[Any], entry: Entry, reply: Reply, patience: Patience) -> None:
+    """Writes down what became of an attempt. Where another process took over, only ``sent`` changes the row."""
+    pause = patience.backoff[min(entry.attempts, len(patience.backoff)) - 1]
+    with connection.transaction():
+        connection.execute(
+            """
+            update ops.outbox
+            set state = %(state)s, lease_until = null, last_reply = %(reply)s, updated_at = now(),
+                next_attempt_at = case
+                    when %(state)s in ('retry', 'uncertain') then now() + make_interval(secs => %(pause)s)
+                end
+            where outbox_id = %(outbox_id)s and state <> 'sent'
+                and (attempts = %(attempts)s or %(state)s = 'sent')
+            """,
+            {
+                "state": reply.verdict,
+                "reply": reply.text,
+                "pause": pause,
+                "outbox_id": entry.outbox_id,
+                "attempts": entry.attempts,
+            },
+        )
+        connection.execute(
+            "insert into ops.deliveries (outbox_id, attempted_at, outcome, reply) values (%s, %s, %s, %s)",
+            [entry.outbox_id, entry.updated_at, reply.verdict, reply.text],
+        )
+
+
+def _unsent(connection: psycopg.Connection[Any], wanted: list[int]) -> list[Entry]:
+    with connection.transaction(), connection.cursor(row_factory=class_row(Entry)) as cursor:
+        return cursor.execute(
+            f"""
+            select {_COLUMNS} from ops.outbox
+            where outbox_id = any(%s) and state <> 'sent'
+            order by outbox_id
+            """,  # noqa: S608
+            [wanted],
+        ).fetchall()
