@@ -149,8 +149,13 @@ def connect(url: str, *, setting: str, autocommit: bool = False) -> psycopg.Conn
     raise AssertionError("unreachable")
 
 
+def address(settings: Settings) -> str:
+    """One libpq URI of the warehouse; starts nothing."""
+    return settings.warehouse_url or EmbeddedServer(settings.home / "postgres").url(DATABASE)
+
+
 def open_warehouse(settings: Settings) -> Warehouse:
-    """The warehouse of the settings, started where it is the embedded one; it must be set up by ``setup``."""
+    """The warehouse of the settings, started where it is the embedded one; ``setup`` makes its tables."""
     if settings.warehouse_url:
         url = settings.warehouse_url
         dagster_url = settings.dagster_url

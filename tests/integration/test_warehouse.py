@@ -12,6 +12,7 @@ import pytest
 from orchestration import warehouse as warehouses
 from orchestration.errors import PrismError
 from orchestration.postgres import EmbeddedServer
+from orchestration.settings import load_settings
 from orchestration.warehouse import SCHEMA_VERSION, Warehouse
 
 pytestmark = pytest.mark.integration
@@ -34,9 +35,12 @@ def test_a_warehouse_of_a_newer_prism_is_refused(warehouse: Warehouse) -> None:
 
 
 def test_a_lock_that_is_held_names_its_holder(warehouse: Warehouse) -> None:
-    with warehouse.lock("load"), pytest.raises(PrismError, match=r"load lock.*backend \d+, prism"):
-        with warehouse.lock("load", wait_seconds=0.2):
-            pass
+    with (
+        warehouse.lock("load"),
+        pytest.raises(PrismError, match=r"load lock.*backend \d+, prism"),
+        warehouse.lock("load", wait_seconds=0.2),
+    ):
+        pass
     with warehouse.lock("load", wait_seconds=1):
         pass
 
@@ -116,3 +120,21 @@ def test_a_folder_too_deep_for_a_socket_gets_a_short_one(tmp_path: Path) -> None
             assert connection.execute("select 1").fetchone() == (1,)
     finally:
         ours.stop()
+
+
+@pytest.mark.debian_postgres
+def test_a_given_server_is_set_up_with_dagsters_database_beside_it(
+    debian_server: str, tmp_path: Path
+) -> None:
+    settings = load_settings({"PRISM_WAREHOUSE_URL": debian_server}, tmp_path)
+    house = warehouses.open_warehouse(settings)
+    warehouses.setup(house)
+    warehouses.ensure_dagster_database(house)
+    warehouses.ensure_dagster_database(house)
+    assert house.embedded is None
+    with warehouses.connect(house.dagster_url, setting="test") as connection:
+        assert connection.info.dbname == "postgres_dagster"
+    with house.connect() as connection:
+        assert connection.execute("select count(*) from raw.prompt_usage").fetchone() == (0,)
+    assert house.libpq_environment()["PGPASSWORD"] == "t0p-secret"
+    assert "t0p-secret" not in repr(house)
