@@ -20,7 +20,7 @@ MINUS = "\u2212"
 # Under this sample a rate is said to be thin: the alert rules' minimum sample.
 THIN_SAMPLE = 20
 
-_SHORT_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_SHORT_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def _sign(text: str) -> str:
@@ -51,7 +51,7 @@ def rating(value: float | None) -> str:
 
 
 def duration(milliseconds: float | None) -> str:
-    """A response time with the unit that reads best: ``840 ms``, ``1.84 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """A response time in the unit that reads best: ``840 ms``, ``1.84 s``, ``3 min 20 s``, ``2 h 5 min``."""
     if milliseconds is None:
         return DASH
     if milliseconds < 999.5:
@@ -159,7 +159,7 @@ def difference(
 
 
 def sample(number: int | None, of: str) -> str:
-    """The sample behind a number, and that it is thin where it is: ``1,204 outcomes``, ``7 outcomes (thin)``."""
+    """The sample behind a number, and that it is thin where it is: ``120 uses``, ``7 uses (thin)``."""
     if number is None:
         return DASH
     words = plural(number, of)

@@ -217,7 +217,7 @@ class Marts:
     schema: str
 
     def _frame(
-        self, query: sql.Composable, columns: Mapping[str, str], parameters: Mapping[str, Any] | None = None
+        self, query: sql.Composed, columns: Mapping[str, str], parameters: Mapping[str, Any] | None = None
     ) -> pd.DataFrame:
         rows = self.connection.execute(query, parameters).fetchall()
         frame = pd.DataFrame(rows, columns=list(columns), dtype=object)
@@ -231,8 +231,8 @@ class Marts:
             sql.SQL("{}::{}").format(sql.Identifier(column), sql.SQL(_CASTS[kind]))
             for column, kind in columns.items()
         ]
-        query = sql.SQL("select {} from {} order by " + order).format(
-            sql.SQL(", ").join(wanted), self._table(name)
+        query = sql.SQL("select {} from {} order by {}").format(
+            sql.SQL(", ").join(wanted), self._table(name), sql.SQL(order)
         )
         return self._frame(query, columns)
 
@@ -265,7 +265,7 @@ class Marts:
         return self._mart("dashboard_metrics", _DASHBOARD, "period")
 
     def summary(self) -> pd.DataFrame:
-        """`prompt_performance_summary`: one row a period and prompt; rates are 0 to 1, times ms, costs USD."""
+        """`prompt_performance_summary`: one row a period and prompt; rates 0 to 1, times ms, costs USD."""
         return self._mart("prompt_performance_summary", _SUMMARY, "period, usage_count desc, prompt_id")
 
     def top(self) -> pd.DataFrame:
@@ -302,9 +302,9 @@ class Marts:
         )
 
     def daily(self, last_day: date) -> pd.DataFrame:
-        """All prompts' sums by day: `usage_date` and :data:`SUMS`, up to ``last_day``; days without uses are absent."""
+        """All prompts' sums by day: `usage_date` and :data:`SUMS`; a day without uses has no row."""
         query = sql.SQL(
-            "select usage_date, {} from {} where usage_date <= %(last)s group by usage_date order by usage_date"
+            "select usage_date, {} from {} where usage_date <= %(last)s group by 1 order by 1"
         ).format(self._sums(), self._table("prompt_usage_daily"))
         return self._frame(query, {"usage_date": "date", **SUMS}, {"last": last_day})
 
@@ -322,7 +322,7 @@ class Marts:
         )
 
     def breakdown(self, by: str, prompt_ids: Sequence[str], first_day: date, last_day: date) -> pd.DataFrame:
-        """Some prompts' sums by one of :data:`BREAKDOWNS`: `prompt_id`, `share` (null where unknown), :data:`SUMS`."""
+        """Some prompts' sums by one of :data:`BREAKDOWNS`: `prompt_id`, `share` (or null), :data:`SUMS`."""
         query = sql.SQL(
             "select prompt_id::text, {}::text, {} from {}"
             " where prompt_id::text = any(%(prompts)s) and usage_date between %(first)s and %(last)s"

@@ -26,7 +26,7 @@ PERIOD_DAYS: Mapping[Period, int | None] = {
 
 @dataclass(frozen=True)
 class Build:
-    """The build behind the marts: ``green`` passed its tests, ``red`` did not, ``stale`` is an older green one."""
+    """The build behind the marts: ``green`` passed its tests, ``red`` did not, ``stale`` is an older one."""
 
     state: Literal["green", "red", "stale"]
     finished_at: datetime | None = None

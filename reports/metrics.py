@@ -1,0 +1,147 @@
+"""The five metrics that every page and mail speaks of: how each is written, compared and judged.
+
+Pure: values in, words out. Targets are the contract's ("what good looks like").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from reports import format as fmt
+from reports.options import Period
+
+Tone = Literal["good", "bad", "neutral"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A metric against the previous period: ``+12 %``, up or down, for better or worse."""
+
+    text: str
+    direction: Literal["up", "down", "steady"]
+    tone: Tone
+
+    @property
+    def symbol(self) -> str:
+        return {"up": "▲", "down": "▼", "steady": "▬"}[self.direction]
+
+    @property
+    def word(self) -> str:
+        """Whether that is good news, in a word; empty where it is neither."""
+        return {"good": "better", "bad": "worse", "neutral": ""}[self.tone]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target and whether it is met; ``met`` is None where there is no value to hold against it."""
+
+    text: str
+    met: bool | None
+
+    @property
+    def symbol(self) -> str:
+        return {True: "✓", False: "✗", None: fmt.DASH}[self.met]
+
+    @property
+    def word(self) -> str:
+        return {True: "met", False: "missed", None: "no data"}[self.met]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric. ``key`` is its column in the marts; ``steady`` the change below which nothing happened.
+
+    ``steady`` is a ratio for relative changes, else in the metric's own unit.
+    """
+
+    key: str
+    label: str
+    write: Callable[[float | None], str]
+    change: Literal["relative", "points", "absolute"]
+    better: Literal["up", "down"] | None
+    steady: float
+    missing: str
+    target: float | None = None
+    target_text: str = ""
+
+    def compare(self, now: float | None, before: float | None) -> Change | None:
+        """The change from ``before`` to ``now``; None where one of them is unknown or nothing can be said."""
+        text = fmt.difference(now, before, self.change)
+        if text is None or now is None or before is None:
+            return None
+        size = (now / before - 1) if self.change == "relative" else now - before
+        if abs(size) < self.steady:
+            return Change(text, "steady", "neutral")
+        direction: Literal["up", "down"] = "up" if size > 0 else "down"
+        if self.better is None:
+            return Change(text, direction, "neutral")
+        return Change(text, direction, "good" if direction == self.better else "bad")
+
+    def judge(self, value: float | None) -> Target | None:
+        """The target against ``value`` (strictly better than it is met); None where the metric has none."""
+        if self.target is None:
+            return None
+        if value is None:
+            return Target(self.target_text, None)
+        return Target(self.target_text, value > self.target if self.better == "up" else value < self.target)
+
+
+USES = Metric("usage_count", "Uses", fmt.count, "relative", None, 0.02, "no uses in this period")
+SUCCESS = Metric(
+    "success_rate",
+    "Success rate",
+    fmt.percent,
+    "points",
+    "up",
+    0.005,
+    "no use with a known outcome in this period",
+    0.8,
+    f"above 80{fmt.THIN}%",
+)
+RATING = Metric(
+    "average_rating",
+    "Average rating",
+    fmt.rating,
+    "absolute",
+    "up",
+    0.05,
+    "nobody has rated a use of this period yet",
+    4.0,
+    "above 4.0",
+)
+RESPONSE = Metric(
+    "average_response_time_ms",
+    "Average response time",
+    fmt.duration,
+    "relative",
+    "down",
+    0.03,
+    "no use with a response time in this period",
+    2000,
+    f"under 2{fmt.THIN}s",
+)
+COST = Metric(
+    "total_cost", "Cost", fmt.money, "relative", "down", 0.03, "no use with a known cost in this period"
+)
+METRICS: tuple[Metric, ...] = (USES, SUCCESS, RATING, RESPONSE, COST)
+
+
+@dataclass(frozen=True)
+class PeriodName:
+    """A period in words."""
+
+    switch: str
+    title: str
+    before: str
+
+
+PERIOD_NAMES: Mapping[Period, PeriodName] = {
+    "day": PeriodName("Day", "The day", "the day before"),
+    "week": PeriodName("Week", "Last 7 days", "the 7 days before"),
+    "month": PeriodName("Month", "Last 30 days", "the 30 days before"),
+    "quarter": PeriodName("Quarter", "Last 90 days", "the 90 days before"),
+    "year": PeriodName("Year", "Last 365 days", "the 365 days before"),
+    "all": PeriodName("All", "All time", ""),
+}
