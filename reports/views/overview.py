@@ -1,0 +1,438 @@
+"""The overview: what changed, the metrics, who performs best, what needs a hand, and whether to believe it.
+
+The page and the digest mail render this same view. Pure: frames in, one frozen dataclass out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import pandas as pd
+
+from reports import format as fmt
+from reports import trends
+from reports.marts import records
+from reports.metrics import (
+    COST,
+    METRICS,
+    PERIOD_NAMES,
+    RATING,
+    RESPONSE,
+    SUCCESS,
+    USES,
+    Change,
+    Metric,
+    Target,
+    Tone,
+)
+from reports.options import PERIOD_DAYS, PERIODS, Period, ReportOptions
+from reports.views.common import Alert, Page, Trust, alerts, page, prompt_href, prompt_name, trust
+
+_MOST_NEWS = 6
+_MOST_MOVERS = 2
+
+
+@dataclass(frozen=True)
+class Card:
+    """One metric of one period. ``points`` is its trend, oldest first, None where unknown."""
+
+    key: str
+    label: str
+    value: str
+    detail: str
+    change: Change | None
+    previous: str
+    target: Target | None
+    points: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class News:
+    """One line of what happened; ``href`` leads to what it is about, from the report's folder."""
+
+    text: str
+    tone: Tone
+    href: str | None = None
+    link: str | None = None
+
+    @property
+    def symbol(self) -> str:
+        return {"good": "▲", "bad": "▼", "neutral": "•"}[self.tone]
+
+    @property
+    def word(self) -> str:
+        return {"good": "Good", "bad": "Needs attention", "neutral": "Note"}[self.tone]
+
+
+@dataclass(frozen=True)
+class Performer:
+    """One row of the top performers, with why it is there."""
+
+    rank: int
+    prompt: str
+    href: str
+    domain: str
+    uses: str
+    success: str
+    rating: str
+    response: str
+    cost: str
+    why: str
+
+
+@dataclass(frozen=True)
+class TrendPoint:
+    """One point of the trend charts: numbers for the chart, words for the table behind it."""
+
+    start: date
+    end: date
+    days: str
+    current: bool
+    usage_count: int
+    success_rate: float | None
+    uses: str
+    success: str
+    outcomes: str
+
+
+@dataclass(frozen=True)
+class PeriodOverview:
+    """The overview of one period."""
+
+    key: Period
+    title: str
+    days: str
+    before: str
+    headline: str
+    empty: bool
+    news: tuple[News, ...]
+    cards: tuple[Card, ...]
+    trend: tuple[TrendPoint, ...]
+    trend_grain: str
+    top: tuple[Performer, ...]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The whole page. ``library_empty`` and ``usage_empty`` say that there never was a prompt, or a use."""
+
+    page: Page
+    periods: tuple[PeriodOverview, ...]
+    alerts: tuple[Alert, ...]
+    open_alerts: int
+    alert_counts: tuple[tuple[str, int], ...]
+    resolved_lately: int
+    trust: Trust
+    library_empty: bool
+    usage_empty: bool
+
+    def period(self, key: Period) -> PeriodOverview:
+        """The overview of one period; mails show only one."""
+        return next(period for period in self.periods if period.key == key)
+
+
+def _start(period: Period, as_of_date: date, first_use: date | None) -> date:
+    length = PERIOD_DAYS[period]
+    if length is None:
+        return first_use or as_of_date
+    return as_of_date - timedelta(days=length - 1)
+
+
+def _previous(metric: Metric, row: Mapping[str, Any], period: Period) -> str:
+    if period == "all":
+        return ""
+    value = row[f"previous_{metric.key}"]
+    before = PERIOD_NAMES[period].before
+    return f"no data {before}" if value is None else f"{metric.write(value)} {before}"
+
+
+def _detail(metric: Metric, row: Mapping[str, Any], known: trends.Sums) -> str:
+    if row[metric.key] is None:
+        return metric.missing
+    if metric is USES:
+        return f"of {fmt.plural(row['used_prompts'] or 0, 'prompt')}"
+    if metric is SUCCESS:
+        return f"of {fmt.sample(known.outcome_count, 'outcome')}"
+    if metric is RATING:
+        return f"of {fmt.sample(known.rated_count, 'rating')}"
+    if metric is RESPONSE:
+        return f"over {fmt.sample(known.response_time_count, 'timed use')}"
+    missing = known.usage_count - known.priced_count
+    return (
+        f"{fmt.percent(missing / known.usage_count)} of uses have no price"
+        if missing and known.usage_count
+        else "every use is priced"
+    )
+
+
+def _point(metric: Metric, block: trends.Block) -> float | None:
+    value: float | None = getattr(block.sums, metric.key)
+    return value
+
+
+def _cards(
+    row: Mapping[str, Any], period: Period, known: trends.Sums, blocks: Sequence[trends.Block]
+) -> tuple[Card, ...]:
+    suite, agents = row["suite_prompts"] or 0, row["total_agents"] or 0
+    parts = [
+        f"{fmt.count(row['active_prompts'] or 0)} active",
+        f"{fmt.count(row['used_prompts'] or 0)} used",
+        *([f"{fmt.count(suite)} in a suite"] if suite else []),
+        *([fmt.plural(agents, "agent")] if agents else []),
+    ]
+    library = Card(
+        "total_prompts", "Prompts", fmt.count(row["total_prompts"]), " · ".join(parts), None, "", None, ()
+    )
+    return (
+        library,
+        *(
+            Card(
+                key=metric.key,
+                label=metric.label,
+                value=metric.write(row[metric.key]),
+                detail=_detail(metric, row, known),
+                change=metric.compare(row[metric.key], row[f"previous_{metric.key}"]),
+                previous=_previous(metric, row, period),
+                target=metric.judge(row[metric.key]),
+                points=tuple(_point(metric, block) for block in blocks),
+            )
+            for metric in METRICS
+        ),
+    )
+
+
+def _headline(row: Mapping[str, Any], period: Period) -> str:
+    name = PERIOD_NAMES[period]
+    uses = row["usage_count"] or 0
+    if not uses:
+        before = row["previous_usage_count"]
+        tail = f"; {name.before} there were {fmt.count(before)}" if before and period != "all" else ""
+        return f"No uses in this period{tail}."
+    first = fmt.plural(uses, "use")
+    change = USES.compare(row["usage_count"], row["previous_usage_count"])
+    if change is None:
+        lead = first
+    elif change.direction == "steady":
+        lead = f"{first}, about as many as {name.before}"
+    elif change.text.startswith("×"):
+        lead = f"{first}, {change.text.removeprefix('×').strip(fmt.THIN)} times as many as {name.before}"
+    else:
+        size = change.text.lstrip("+" + fmt.MINUS)
+        lead = f"{first}, {size} {'more' if change.direction == 'up' else 'fewer'} than {name.before}"
+    rate = row["success_rate"]
+    if rate is None:
+        return f"{lead}; no outcome is known."
+    moved = SUCCESS.compare(rate, row["previous_success_rate"])
+    if moved is None:
+        return f"{lead}; {fmt.percent(rate)} succeeded."
+    if moved.direction == "steady":
+        return f"{lead}; success steady at {fmt.percent(rate)}."
+    points = moved.text.lstrip("+" + fmt.MINUS)
+    return f"{lead}; success {'up' if moved.direction == 'up' else 'down'} {points} to {fmt.percent(rate)}."
+
+
+def _movers(rows: Sequence[Mapping[str, Any]], before: str) -> list[News]:
+    """Prompts whose success differs from before by more than chance: outside today's 95 % interval."""
+    moved = []
+    for row in rows:
+        then, low, high = row["previous_success_rate"], row["success_rate_low"], row["success_rate_high"]
+        if then is None or low is None or high is None or (row["outcome_count"] or 0) < fmt.THIN_SAMPLE:
+            continue
+        if (row["previous_usage_count"] or 0) < fmt.THIN_SAMPLE or low <= then <= high:
+            continue
+        # Weighed by uses: a fall that many people feel comes before a steeper one that few do.
+        moved.append(((row["success_rate"] - then) * row["usage_count"], row))
+    moved.sort(key=lambda item: (item[0], str(item[1]["prompt_id"])))
+    worst = [row for weight, row in moved if weight < 0][:_MOST_MOVERS]
+    best = [row for weight, row in reversed(moved) if weight > 0][:_MOST_MOVERS]
+    groups: tuple[tuple[Tone, list[Mapping[str, Any]]], ...] = (("bad", worst), ("good", best))
+    return [
+        News(
+            f"success {'fell' if tone == 'bad' else 'rose'} from {fmt.percent(row['previous_success_rate'])} "
+            f"{before} to {fmt.percent(row['success_rate'])} ({fmt.sample(row['outcome_count'], 'outcome')})",
+            tone,
+            prompt_href(row),
+            prompt_name(row),
+        )
+        for tone, group in groups
+        for row in group
+    ]
+
+
+def _alert_news(all_alerts: Sequence[Alert], start: date, end: date, days: str) -> list[News]:
+    opened = [
+        one
+        for one in all_alerts
+        if one.first_detected_on and start <= one.first_detected_on <= end and not one.resolved
+    ]
+    closed = [
+        one for one in all_alerts if one.resolved and one.last_detected_on and one.last_detected_on >= start
+    ]
+    news = []
+    if opened:
+        high = sum(one.severity == "high" for one in opened)
+        which = f", {fmt.count(high)} of high severity" if high else ""
+        news.append(
+            News(f"{fmt.plural(len(opened), 'alert')} opened {days}{which}", "bad", "alerts.html", "Alerts")
+        )
+    if closed:
+        text = f"{fmt.plural(len(closed), 'alert')} resolved {days}"
+        news.append(News(text, "good", "alerts.html#resolved", "Alerts"))
+    return news
+
+
+def _news(
+    row: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    all_alerts: Sequence[Alert],
+    *,
+    period: Period,
+    start: date,
+    as_of_date: date,
+) -> tuple[News, ...]:
+    name = PERIOD_NAMES[period]
+    within = "on this day" if period == "day" else f"in the {name.title.lower()}"
+    news: list[News] = []
+    for metric in METRICS:
+        target = metric.judge(row[metric.key])
+        if target and target.met is False:
+            value = metric.write(row[metric.key])
+            news.append(News(f"{metric.label} {value} misses the target, {target.text}", "bad"))
+    if period != "all":
+        news += _alert_news(all_alerts, start, as_of_date, within)
+        news += _movers(rows, name.before)
+        for metric in (RESPONSE, RATING, COST):
+            change = metric.compare(row[metric.key], row[f"previous_{metric.key}"])
+            if change and change.direction != "steady":
+                news.append(
+                    News(
+                        f"{metric.label} {metric.write(row[metric.key])}, {change.text} against "
+                        f"{metric.write(row[f'previous_{metric.key}'])} {name.before}",
+                        change.tone,
+                    )
+                )
+        quiet = [
+            one
+            for one in rows
+            if not one["usage_count"] and (one["previous_usage_count"] or 0) >= fmt.THIN_SAMPLE
+        ]
+        if quiet:
+            most = max(quiet, key=lambda one: one["previous_usage_count"])
+            others = f", and {fmt.plural(len(quiet) - 1, 'other')}" if len(quiet) > 1 else ""
+            text = f"no longer used: {fmt.plural(most['previous_usage_count'], 'use')} {name.before}{others}"
+            news.append(News(text, "bad", prompt_href(most), prompt_name(most)))
+    return tuple(news[:_MOST_NEWS])
+
+
+def _top(
+    rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Mapping[str, Any]]
+) -> tuple[Performer, ...]:
+    performers = []
+    for row in rows:
+        known = summary.get(str(row["prompt_id"]), row)
+        reasons = []
+        if row["success_rate"] is not None and known.get("outcome_count"):
+            low = known.get("success_rate_low")
+            sure = "" if low is None else f", at least {fmt.percent(low)} with 95{fmt.THIN}% confidence"
+            outcomes = fmt.sample(known["outcome_count"], "outcome")
+            reasons.append(f"{fmt.percent(row['success_rate'])} of {outcomes} succeeded{sure}")
+        if row["average_rating"] is not None and known.get("rated_count"):
+            people = fmt.sample(known["rated_count"], "rating")
+            reasons.append(f"rated {fmt.rating(row['average_rating'])} ({people})")
+        performers.append(
+            Performer(
+                rank=int(row["rank"]),
+                prompt=prompt_name(known),
+                href=prompt_href(row),
+                domain=str(row["domain"] or "no domain"),
+                uses=fmt.count(row["usage_count"]),
+                success=fmt.percent(row["success_rate"]),
+                rating=fmt.rating(row["average_rating"]),
+                response=fmt.duration(row["average_response_time_ms"]),
+                cost=fmt.money(row["cost_per_use"]),
+                why="; ".join(reasons) or "no outcome or rating is known",
+            )
+        )
+    return tuple(performers)
+
+
+def _trend(blocks: Sequence[trends.Block]) -> tuple[TrendPoint, ...]:
+    return tuple(
+        TrendPoint(
+            start=block.start,
+            end=block.end,
+            days=fmt.days_between(block.start, block.end),
+            current=block.current,
+            usage_count=block.sums.usage_count,
+            success_rate=block.sums.success_rate,
+            uses=fmt.count(block.sums.usage_count),
+            success=fmt.percent(block.sums.success_rate),
+            outcomes=fmt.count(block.sums.outcome_count),
+        )
+        for block in blocks
+    )
+
+
+def overview(
+    *,
+    dashboard: pd.DataFrame,
+    summary: pd.DataFrame,
+    top: pd.DataFrame,
+    alert_rows: pd.DataFrame,
+    daily: pd.DataFrame,
+    quality: pd.DataFrame,
+    options: ReportOptions,
+) -> Overview:
+    """The overview of all periods from the frames of :class:`reports.marts.Marts`."""
+    as_of_date = options.as_of_date
+    metrics = {row["period"]: row for row in records(dashboard)}
+    by_period: dict[str, list[dict[str, Any]]] = {period: [] for period in PERIODS}
+    for row in records(summary):
+        by_period[row["period"]].append(row)
+    ranked: dict[str, list[dict[str, Any]]] = {period: [] for period in PERIODS}
+    for row in records(top):
+        ranked[row["period"]].append(row)
+    all_alerts = alerts(alert_rows, as_of_date)
+    open_alerts = tuple(one for one in all_alerts if not one.resolved)
+    first_use: date | None = min(daily["usage_date"], default=None)
+    month_ago = as_of_date - timedelta(days=29)
+
+    def one_period(period: Period) -> PeriodOverview:
+        row, rows = metrics[period], by_period[period]
+        start = _start(period, as_of_date, first_use)
+        blocks = trends.blocks(daily, as_of_date, period)
+        grain = (blocks[-1].end - blocks[-1].start).days + 1 if blocks else 1
+        return PeriodOverview(
+            key=period,
+            title=PERIOD_NAMES[period].title,
+            days=fmt.days_between(start, as_of_date),
+            before=PERIOD_NAMES[period].before,
+            headline=_headline(row, period),
+            empty=not row["usage_count"],
+            news=_news(row, rows, all_alerts, period=period, start=start, as_of_date=as_of_date),
+            cards=_cards(row, period, trends.total(daily, start, as_of_date), blocks),
+            trend=_trend(blocks),
+            trend_grain="day" if grain == 1 else "week" if grain == 7 else f"{grain} days",
+            top=_top(ranked[period], {str(one["prompt_id"]): one for one in rows}),
+        )
+
+    return Overview(
+        page=page(options, "Overview", "overview"),
+        periods=tuple(one_period(period) for period in PERIODS),
+        alerts=open_alerts,
+        open_alerts=len(open_alerts),
+        alert_counts=tuple(
+            (severity, sum(one.severity == severity for one in open_alerts))
+            for severity in ("high", "medium", "low")
+        ),
+        resolved_lately=sum(
+            one.resolved and one.last_detected_on is not None and one.last_detected_on >= month_ago
+            for one in all_alerts
+        ),
+        trust=trust(quality, options),
+        library_empty=not any(row["total_prompts"] for row in metrics.values()),
+        usage_empty=daily.empty,
+    )
