@@ -247,7 +247,7 @@ def deliver(
 
 
 def send_test(smtp_url: str, message: EmailMessage, *, patience: Patience = Patience()) -> str:
-    """Sends one mail past the outbox, returns the answer. Raises :class:`ReportError` where it is not taken."""
+    """Sends one mail past the outbox, returns the answer. Raises :class:`ReportError` if it is not taken."""
     server = parse_url(smtp_url)
     recipient = recipient_of(message)
     with Session(server, timeout=patience.timeout, deadline=patience.deadline) as session:
@@ -401,7 +401,7 @@ def _claim(
 
 
 def _record(connection: psycopg.Connection[Any], entry: Entry, reply: Reply, patience: Patience) -> None:
-    """Writes down what became of an attempt. Where another process took over, only ``sent`` changes the row."""
+    """Writes down what became of an attempt; where another process took over, only ``sent`` counts."""
     pause = patience.backoff[min(entry.attempts, len(patience.backoff)) - 1]
     with connection.transaction():
         connection.execute(

@@ -65,7 +65,7 @@ class Server:
 
 
 def parse_url(url: str) -> Server:
-    """``smtp://…`` or ``smtps://…``, credentials percent-encoded. Raises :class:`ReportError` without the URL."""
+    """Reads ``smtp://…`` or ``smtps://…`` with percent-encoded credentials; errors never show the URL."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -85,13 +85,21 @@ def parse_url(url: str) -> Server:
         raise ReportError(
             "the URL needs both a user and a password, or neither", where=SETTING, mend=_EXPECTED
         )
+    user = None if parts.username is None else unquote(parts.username)
+    password = None if parts.password is None else unquote(parts.password)
+    if not f"{user}{password}".isascii():
+        raise ReportError(
+            "user and password can have ASCII characters only: SMTP's log-in has no rule for others",
+            where=SETTING,
+            mend="Have the mail server's administrator set another password.",
+        )
     implicit_tls = parts.scheme == "smtps"
     return Server(
         host=parts.hostname,
-        port=port or (465 if implicit_tls else 25 if parts.username is None else 587),
+        port=port or (465 if implicit_tls else 25 if user is None else 587),
         implicit_tls=implicit_tls,
-        user=None if parts.username is None else unquote(parts.username),
-        password=None if parts.password is None else unquote(parts.password),
+        user=user,
+        password=password,
     )
 
 
@@ -248,17 +256,17 @@ class Session:
     def _described(self, error: OSError) -> str:
         if isinstance(error, smtplib.SMTPResponseException):
             return self._said(error.smtp_code, error.smtp_error)
-        if isinstance(error, TimeoutError):
+        if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
             return f"no answer within {self._timeout:g} s"
         return self._clean(str(error) or type(error).__name__)
 
     def _clean(self, text: str) -> str:
         """One printable line without the credentials: some servers repeat what they were told."""
         if self._server.user and self._server.password:
-            both = f"\0{self._server.user}\0{self._server.password}"
-            for secret in (self._server.password, both):
-                for form in (secret, base64.b64encode(secret.encode()).decode()):
-                    text = text.replace(form, "***")
+            user, password = self._server.user, self._server.password
+            text = text.replace(password, "***")
+            for told in (f"\0{user}\0{password}", password, user):  # as AUTH encodes them
+                text = text.replace(base64.b64encode(told.encode()).decode(), "***")
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         return text if len(text) <= _LONGEST_REPLY else text[: _LONGEST_REPLY - 1] + "…"
 

@@ -1,0 +1,698 @@
+"""The outbox against a real SMTP server that takes, refuses, stalls and hangs up."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import date
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
+
+from orchestration.warehouse import Warehouse
+from reports import outbox
+from reports.errors import ReportError
+from reports.outbox import Patience
+
+pytestmark = pytest.mark.integration
+
+DAY = date(2026, 11, 21)
+QUICK = Patience(timeout=5, deadline=20, lease=60, pauses=(0.0, 0.0), backoff=(3600,))
+
+
+def waits(_: float) -> None:
+    """Stands in for time.sleep: the pauses between rounds need not pass."""
+
+
+class Mailbox:
+    """An SMTP handler that keeps what it took, and answers as it was told to.
+
+    ``answers``: recipient -> replies to RCPT; ``after_data``: replies to the data; both used up one by one.
+    """
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, bytes]] = []
+        self.transactions: list[list[str]] = []
+        self.secured: list[bool] = []
+        self.answers: dict[str, list[str]] = {}
+        self.after_data: list[str | Callable[[SMTP], str]] = []
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        replies = self.answers.get(address, [])
+        if replies:
+            return replies.pop(0)
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        reply = self.after_data.pop(0) if self.after_data else "250 taken"
+        if callable(reply):
+            reply = reply(server)
+        if reply.startswith("250"):
+            content = envelope.original_content
+            assert content is not None
+            self.taken += [(recipient, content) for recipient in envelope.rcpt_tos]
+        self.transactions.append(list(envelope.rcpt_tos))
+        self.secured.append(session.ssl is not None)
+        return reply
+
+    def recipients(self) -> list[str]:
+        return [recipient for recipient, _ in self.taken]
+
+
+@contextmanager
+def running(handler: Mailbox, **options: Any) -> Iterator[str]:
+    """The handler behind a server on an ephemeral port of the loopback; yields its host and port."""
+    # aiosmtpd's own check of port 0 would connect to port 0: bind first, and tell it the port.
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    controller = Controller(handler, hostname="127.0.0.1", port=port, **options)
+    controller.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        controller.stop()
+
+
+@contextmanager
+def scripted(script: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that says over the socket whatever ``script`` says, to one connection after another."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    connections: list[socket.socket] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            connections.append(connection)
+            with suppress(OSError):
+                script(connection)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for connection in connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
+def mail(recipient: str, text: str = "Good morning.") -> EmailMessage:
+    message = EmailMessage(policy=policy.SMTP)
+    message["Subject"] = "Prism 2026-11-21: success 91.2 %"
+    message["From"] = "Prism <prism@example.com>"
+    message["To"] = recipient
+    message["Message-ID"] = f"<digest.{DAY}.{recipient.replace('@', '.')}@example.com>"
+    message.set_content(text)
+    return message
+
+
+def queued(connection: psycopg.Connection[Any], *recipients: str) -> list[outbox.Entry]:
+    return outbox.queue(
+        connection, report="digest", as_of_date=DAY, messages=[mail(recipient) for recipient in recipients]
+    )
+
+
+def states(connection: psycopg.Connection[Any]) -> dict[str, str]:
+    return {entry.recipient: entry.state for entry in outbox.entries(connection)}
+
+
+def log(connection: psycopg.Connection[Any]) -> list[tuple[str, str, str]]:
+    return connection.execute(
+        "select recipient, outcome, reply from ops.deliveries inner join ops.outbox using (outbox_id)"
+        " order by delivery_id"
+    ).fetchall()
+
+
+@pytest.fixture(params=["transactions by block", "autocommit"])
+def connection(request: pytest.FixtureRequest, warehouse: Warehouse) -> Iterator[psycopg.Connection[Any]]:
+    with warehouse.connect(autocommit=request.param == "autocommit") as connection:
+        yield connection
+
+
+@pytest.fixture
+def session(warehouse: Warehouse) -> Iterator[psycopg.Connection[Any]]:
+    with warehouse.connect(autocommit=True) as connection:
+        yield connection
+
+
+def test_each_recipient_gets_one_mail_in_a_transaction_of_its_own(
+    connection: psycopg.Connection[Any], warehouse: Warehouse
+) -> None:
+    queued(connection, "ann@example.com", "bob@example.org")
+    mailbox = Mailbox()
+    with running(mailbox) as address:
+        delivery = outbox.deliver(connection, f"smtp://{address}", patience=QUICK)
+    assert mailbox.transactions == [["ann@example.com"], ["bob@example.org"]]
+    assert [attempt.outcome for attempt in delivery.attempts] == ["sent", "sent"]
+    assert delivery.complaint() is None
+    with warehouse.connect() as another:  # committed, not merely seen by this session
+        assert states(another) == {"ann@example.com": "sent", "bob@example.org": "sent"}
+        assert log(another) == [
+            ("ann@example.com", "sent", "250 taken"),
+            ("bob@example.org", "sent", "250 taken"),
+        ]
+
+
+def test_what_arrives_is_byte_for_byte_what_was_kept(session: psycopg.Connection[Any]) -> None:
+    text = ".\r\n..two\r\nFrom here\r\n" + "x" * 2000 + "\r\nZürich\r\n"
+    [entry] = outbox.queue(session, report="digest", as_of_date=DAY, messages=[mail("ann@example.com", text)])
+    mailbox = Mailbox()
+    with running(mailbox) as address:
+        outbox.deliver(session, f"smtp://{address}", patience=QUICK)
+    [(_, arrived)] = mailbox.taken
+    assert arrived == outbox.content_of(session, entry.outbox_id)
+    parsed = message_from_bytes(arrived, policy=policy.default)
+    assert isinstance(parsed, EmailMessage)
+    assert parsed.get_content().splitlines() == text.splitlines()
+
+
+def test_a_rerun_queues_and_sends_nothing_again(session: psycopg.Connection[Any]) -> None:
+    [first] = queued(session, "ann@example.com")
+    mailbox = Mailbox()
+    with running(mailbox) as address:
+        outbox.deliver(session, f"smtp://{address}", patience=QUICK)
+        again = outbox.queue(
+            session, report="digest", as_of_date=DAY, messages=[mail("ann@example.com", "Other words.")]
+        )
+        delivery = outbox.deliver(session, f"smtp://{address}", patience=QUICK)
+    assert mailbox.recipients() == ["ann@example.com"]
+    assert delivery.attempts == ()
+    assert [(entry.outbox_id, entry.state, entry.body_sha256) for entry in again] == [
+        (first.outbox_id, "sent", first.body_sha256)
+    ]
+
+
+def test_a_mail_refused_for_now_is_tried_again_within_the_call(session: psycopg.Connection[Any]) -> None:
+    queued(session, "ann@example.com")
+    mailbox = Mailbox()
+    mailbox.answers["ann@example.com"] = ["451 try later"]
+    pauses: list[float] = []
+    patience = Patience(timeout=5, pauses=(2, 10), backoff=(3600,))
+    with running(mailbox) as address:
+        delivery = outbox.deliver(session, f"smtp://{address}", patience=patience, sleep=pauses.append)
+    assert pauses == [2]
+    assert [attempt.outcome for attempt in delivery.attempts] == ["retry", "sent"]
+    assert log(session) == [
+        ("ann@example.com", "retry", "451 try later"),
+        ("ann@example.com", "sent", "250 taken"),
+    ]
+
+
+def test_a_mail_refused_for_now_again_and_again_is_left_to_a_later_run(
+    session: psycopg.Connection[Any],
+) -> None:
+    queued(session, "ann@example.com")
+    mailbox = Mailbox()
+    mailbox.answers["ann@example.com"] = ["451 4.3.0 try later"] * 3
+    with running(mailbox) as address:
+        delivery = outbox.deliver(session, f"smtp://{address}", patience=QUICK, sleep=waits)
+        assert [attempt.outcome for attempt in delivery.attempts] == ["retry"] * 3
+        complaint = delivery.complaint()
+        assert complaint is not None and "ann@example.com: retry, 451 4.3.0 try later" in complaint.what
+        [entry] = outbox.entries(session)
+        assert entry.state == "retry" and entry.next_attempt_at is not None
+        assert (entry.next_attempt_at - entry.updated_at).total_seconds() == 3600
+
+        assert outbox.deliver(session, f"smtp://{address}", patience=QUICK).attempts == ()  # not yet
+        session.execute("update ops.outbox set next_attempt_at = now()")
+        assert len(outbox.deliver(session, f"smtp://{address}", patience=QUICK).sent) == 1
+    assert mailbox.recipients() == ["ann@example.com"]
+
+
+def test_a_refused_recipient_fails_and_the_others_still_get_theirs(session: psycopg.Connection[Any]) -> None:
+    queued(session, "ann@example.com", "gone@example.com", "full@example.com", "bob@example.com")
+    mailbox = Mailbox()
+    mailbox.answers = {
+        "gone@example.com": ["550 5.1.1 no such user"],
+        "full@example.com": ["452 4.2.2 mailbox full"] * 3,
+    }
+    with running(mailbox) as address:
+        delivery = outbox.deliver(session, f"smtp://{address}", patience=QUICK, sleep=waits)
+        later = outbox.deliver(session, f"smtp://{address}", patience=QUICK, sleep=waits)
+    assert mailbox.recipients() == ["ann@example.com", "bob@example.com"]
+    assert states(session) == {
+        "ann@example.com": "sent",
+        "gone@example.com": "failed",
+        "full@example.com": "retry",
+        "bob@example.com": "sent",
+    }
+    complaint = delivery.complaint()
+    assert complaint is not None
+    assert complaint.what.startswith("2 of 4 mails did not go out: ")
+    assert "gone@example.com: failed, 550 5.1.1 no such user" in complaint.what
+    assert later.attempts == ()  # a refusal for good is not tried again
+
+
+@pytest.mark.parametrize(("reply", "state"), [("554 spam", "failed"), ("451 busy", "retry")])
+def test_a_mail_refused_after_its_data_is_not_counted_as_sent(
+    session: psycopg.Connection[Any], reply: str, state: str
+) -> None:
+    queued(session, "ann@example.com")
+    mailbox = Mailbox()
+    mailbox.after_data = [reply] * 3
+    with running(mailbox) as address:
+        outbox.deliver(session, f"smtp://{address}", patience=QUICK, sleep=waits)
+    assert states(session) == {"ann@example.com": state}
+    assert mailbox.taken == []
+
+
+def test_an_answer_lost_after_the_data_is_uncertain_and_tried_again_as_the_same_mail(
+    session: psycopg.Connection[Any],
+) -> None:
+    queued(session, "ann@example.com", "bob@example.com")
+    mailbox = Mailbox()
+
+    def hang_up(server: SMTP) -> str:
+        assert server.transport is not None
+        server.transport.abort()
+        return "250 taken, but nobody hears it"
+
+    mailbox.after_data = [hang_up]
+    with running(mailbox) as address:
+        first = outbox.deliver(session, f"smtp://{address}", patience=QUICK, sleep=waits)
+        assert [(a.recipient, a.outcome) for a in first.attempts] == [
+            ("ann@example.com", "uncertain"),  # once: a second try at once would surely be a second mail
+            ("bob@example.com", "sent"),
+        ]
+        session.execute("update ops.outbox set next_attempt_at = now() where state = 'uncertain'")
+        second = outbox.deliver(session, f"smtp://{address}", patience=QUICK, sleep=waits)
+    assert [attempt.outcome for attempt in second.attempts] == ["sent"]
+    assert mailbox.recipients() == ["ann@example.com", "bob@example.com", "ann@example.com"]
+    assert mailbox.taken[0][1] == mailbox.taken[2][1]  # the same bytes, so the same Message-ID
+    assert [outcome for _, outcome, _ in log(session)] == ["uncertain", "sent", "sent"]
+
+
+def test_a_server_that_hangs_up_before_the_data_is_tried_again(session: psycopg.Connection[Any]) -> None:
+    queued(session, "ann@example.com")
+
+    def script(connection: socket.socket) -> None:
+        connection.sendall(b"220 hello\r\n")
+        connection.recv(1000)
+        connection.sendall(b"250 hello\r\n")
+        connection.recv(1000)
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with scripted(script) as address:
+        delivery = outbox.deliver(session, f"smtp://{address}", patience=QUICK, sleep=waits)
+    assert [attempt.outcome for attempt in delivery.attempts] == ["retry"] * 3
+    assert delivery.attempts[0].reply.startswith("the connection broke: ")
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        (b"", "retry"),  # no greeting
+        (b"220 hello\r\n", "retry"),  # no answer to EHLO
+        (b"220 hello\r\n250 hello\r\n", "retry"),  # none to MAIL
+        (b"220 hello\r\n250 hello\r\n250 ok\r\n250 ok\r\n354 go on\r\n", "uncertain"),  # none to the data
+    ],
+    ids=["greeting", "hello", "sender", "data"],
+)
+def test_a_server_that_stalls_ends_the_call_in_time(
+    session: psycopg.Connection[Any], said: bytes, state: str
+) -> None:
+    queued(session, "ann@example.com")
+    patience = Patience(timeout=0.2, deadline=20, pauses=())
+    with scripted(lambda connection: connection.sendall(said)) as address:
+        delivery = outbox.deliver(session, f"smtp://{address}", patience=patience, sleep=waits)
+    [attempt] = delivery.attempts
+    assert attempt.outcome == state
+    assert attempt.reply.endswith("no answer within 0.2 s")
+
+
+def test_a_server_that_answers_a_byte_at_a_time_is_cut_off_at_the_deadline(
+    session: psycopg.Connection[Any],
+) -> None:
+    queued(session, "ann@example.com")
+    over = threading.Event()
+
+    def script(connection: socket.socket) -> None:
+        while not over.wait(0.02):
+            connection.sendall(b"220-still here\r\n")
+
+    patience = Patience(timeout=5, deadline=0.3, pauses=())
+    with scripted(script) as address:
+        try:
+            delivery = outbox.deliver(session, f"smtp://{address}", patience=patience, sleep=waits)
+        finally:
+            over.set()
+    assert [attempt.outcome for attempt in delivery.attempts] == ["retry"]
+
+
+def test_a_server_that_is_down_is_asked_once_a_round_not_once_a_mail(
+    session: psycopg.Connection[Any],
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound, not listening: refuses
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        queued(session, *(f"{n}@example.com" for n in range(20)))
+        delivery = outbox.deliver(session, f"smtp://{address}", patience=QUICK, sleep=waits)
+    assert len(delivery.attempts) == 3
+    assert delivery.fault is not None and delivery.fault.startswith(f"mail server {address}: ")
+    complaint = delivery.complaint()
+    assert complaint is not None and complaint.what.startswith("20 of 20 mails did not go out")
+    mailbox = Mailbox()
+    with running(mailbox) as address:
+        session.execute("update ops.outbox set next_attempt_at = null")
+        outbox.deliver(session, f"smtp://{address}", patience=QUICK)
+    assert sorted(mailbox.recipients()) == sorted(f"{n}@example.com" for n in range(20))
+
+
+def test_a_refused_sender_is_not_held_against_the_recipients(session: psycopg.Connection[Any]) -> None:
+    queued(session, "ann@example.com", "bob@example.com")
+
+    class Strict(Mailbox):
+        async def handle_MAIL(  # noqa: N802
+            self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+        ) -> str:
+            return "550 5.7.1 not from you"
+
+    with running(Strict()) as address:
+        delivery = outbox.deliver(session, f"smtp://{address}", patience=QUICK, sleep=waits)
+    assert states(session) == {"ann@example.com": "retry", "bob@example.com": "queued"}
+    assert len(delivery.attempts) == 1  # trying again without a change ends the same way
+    assert delivery.fault is not None
+    assert "does not take mail from prism@example.com: 550 5.7.1 not from you" in delivery.fault
+
+
+def test_an_open_lease_is_respected_and_an_expired_one_counts_as_uncertain(
+    session: psycopg.Connection[Any],
+) -> None:
+    queued(session, "ann@example.com")
+    session.execute(
+        "update ops.outbox set state = 'sending', attempts = 1, lease_until = now() + interval '1 hour'"
+    )
+    mailbox = Mailbox()
+    with running(mailbox) as address:
+        assert outbox.deliver(session, f"smtp://{address}", patience=QUICK).attempts == ()
+        session.execute("update ops.outbox set lease_until = now() - interval '1 second'")
+        outbox.deliver(session, f"smtp://{address}", patience=QUICK)
+    assert log(session) == [
+        ("ann@example.com", "uncertain", "the sender ended before it knew the answer"),
+        ("ann@example.com", "sent", "250 taken"),
+    ]
+
+
+def test_a_sender_killed_between_the_answer_and_its_record_sends_at_most_twice_and_says_so(
+    warehouse: Warehouse, session: psycopg.Connection[Any]
+) -> None:
+    queued(session, "ann@example.com", "bob@example.com")
+    script = """
+import os, signal, sys
+import psycopg
+from reports import outbox
+
+outbox._record = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+with psycopg.connect(sys.argv[1]) as connection:
+    outbox.deliver(connection, sys.argv[2], patience=outbox.Patience(lease=60))
+"""
+    mailbox = Mailbox()
+    with running(mailbox) as address:
+        killed = subprocess.run(
+            [sys.executable, "-c", script, warehouse.url, f"smtp://{address}"],
+            cwd=Path(__file__).parents[2],
+            check=False,
+        )
+        assert killed.returncode == -signal.SIGKILL
+        assert mailbox.recipients() == ["ann@example.com"]
+        assert states(session) == {"ann@example.com": "sending", "bob@example.com": "queued"}
+        outbox.deliver(session, f"smtp://{address}", patience=QUICK)  # the lease still holds
+        assert mailbox.recipients() == ["ann@example.com", "bob@example.com"]
+        session.execute("update ops.outbox set lease_until = now() where state = 'sending'")
+        outbox.deliver(session, f"smtp://{address}", patience=QUICK)
+        outbox.deliver(session, f"smtp://{address}", patience=QUICK)
+    assert mailbox.recipients() == ["ann@example.com", "bob@example.com", "ann@example.com"]
+    assert states(session) == {"ann@example.com": "sent", "bob@example.com": "sent"}
+    assert [outcome for who, outcome, _ in log(session) if who == "ann@example.com"] == ["uncertain", "sent"]
+
+
+def test_two_senders_at_once_send_each_mail_once(
+    warehouse: Warehouse, session: psycopg.Connection[Any]
+) -> None:
+    recipients = [f"{n}@example.com" for n in range(30)]
+    queued(session, *recipients)
+    mailbox = Mailbox()
+    with running(mailbox) as address:
+
+        def send() -> None:
+            with warehouse.connect() as connection:
+                outbox.deliver(connection, f"smtp://{address}", patience=QUICK, sleep=waits)
+
+        senders = [threading.Thread(target=send) for _ in range(3)]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join()
+    assert sorted(mailbox.recipients()) == sorted(recipients)
+    assert set(states(session).values()) == {"sent"}
+
+
+def test_old_news_is_not_begun_and_no_longer_tried(session: psycopg.Connection[Any]) -> None:
+    queued(session, "never@example.com", "tried@example.com")
+    session.execute("update ops.outbox set created_at = now() - interval '5 days'")
+    session.execute("update ops.outbox set state = 'retry' where recipient = 'tried@example.com'")
+    mailbox = Mailbox()
+    with running(mailbox) as address:
+        outbox.deliver(session, f"smtp://{address}", patience=QUICK)
+    assert mailbox.taken == []
+    assert states(session) == {"never@example.com": "queued", "tried@example.com": "failed"}
+    assert log(session) == [("tried@example.com", "failed", "given up")]
+
+
+def test_a_kept_mail_that_was_tampered_with_is_not_sent(session: psycopg.Connection[Any]) -> None:
+    queued(session, "ann@example.com")
+    session.execute("update ops.outbox set body = body || 'and more'::bytea")
+    mailbox = Mailbox()
+    with running(mailbox) as address:
+        outbox.deliver(session, f"smtp://{address}", patience=QUICK)
+    assert mailbox.taken == []
+    [entry] = outbox.entries(session)
+    assert entry.state == "failed" and entry.last_reply is not None and "hash differs" in entry.last_reply
+
+
+def test_a_caller_inside_a_transaction_is_refused(warehouse: Warehouse) -> None:
+    with warehouse.connect() as connection:
+        connection.execute("select 1")
+        with pytest.raises(ValueError, match="not inside a transaction"):
+            outbox.deliver(connection, "smtp://127.0.0.1:1")
+
+
+def test_queueing_keeps_all_mails_or_none(session: psycopg.Connection[Any]) -> None:
+    broken = mail("bob@example.com")
+    broken.replace_header("Message-ID", mail("ann@example.com")["Message-ID"])
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        outbox.queue(session, report="digest", as_of_date=DAY, messages=[mail("ann@example.com"), broken])
+    assert outbox.entries(session) == []
+
+
+def test_the_dry_run_says_who_would_get_what_and_why_and_changes_nothing(
+    session: psycopg.Connection[Any],
+) -> None:
+    recipients = ["sent@example.com", "failed@example.com", "retry@example.com", "uncertain@example.com"]
+    queued(session, *recipients)
+    session.execute("update ops.outbox set state = split_part(recipient, '@', 1), last_reply = '451 busy'")
+    before = outbox.entries(session)
+    plans = outbox.plan(session, report="digest", as_of_date=DAY, recipients=[*recipients, "new@example.com"])
+    assert [(plan.recipient.split("@")[0], plan.sends) for plan in plans] == [
+        ("sent", False),
+        ("failed", False),
+        ("retry", True),
+        ("uncertain", True),
+        ("new", True),
+    ]
+    assert plans[0].why.startswith("got it at 2")
+    assert "451 busy" in plans[2].why
+    assert plans[4].why == "has no digest of 2026-11-21 yet"
+    assert outbox.entries(session) == before
+
+
+def test_a_test_send_arrives_and_leaves_no_trace(session: psycopg.Connection[Any]) -> None:
+    mailbox = Mailbox()
+    with running(mailbox) as address:
+        assert outbox.send_test(f"smtp://{address}", mail("me@example.com")) == "250 taken"
+        mailbox.answers["me@example.com"] = ["550 no"]
+        with pytest.raises(ReportError, match=r"the mail to me@example.com was not taken: 550 no"):
+            outbox.send_test(f"smtp://{address}", mail("me@example.com"))
+    assert mailbox.recipients() == ["me@example.com"]
+    assert outbox.entries(session) == []
+
+
+def test_a_kept_mail_is_written_as_a_file_that_mail_programs_open(
+    session: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    [entry] = queued(session, "ann@example.com")
+    path = outbox.write_eml(session, entry, tmp_path / "outbox")
+    assert [found.name for found in path.parent.iterdir()] == [f"digest-2026-11-21-{entry.outbox_id}.eml"]
+    assert message_from_bytes(path.read_bytes())["Message-ID"] == entry.message_id
+
+
+# TLS and credentials
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate of the loopback's own making, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    paths = folder / "cert.pem", folder / "key.pem"
+    try:
+        subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+                *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2", "-nodes"),
+                *("-out", str(paths[0]), "-keyout", str(paths[1])),
+            ],
+            check=True,
+            capture_output=True,
+        )
+    except FileNotFoundError:
+        pytest.skip("left out: the program `openssl`, which makes the test's certificate, is not installed")
+    return paths
+
+
+@pytest.fixture
+def tls(certificate: tuple[Path, Path]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*map(str, certificate))
+    return context
+
+
+@pytest.fixture
+def trusted(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an operator sets for a mail server with a certificate of the house's own authority."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+
+
+SECRET = "correct horse/b@ttery"  # has to be percent-encoded
+CREDENTIALS = "prism%40example.com:correct%20horse%2Fb%40ttery"
+
+
+def authenticate(server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
+    return AuthResult(
+        success=data.login == b"prism@example.com" and data.password == SECRET.encode(), handled=False
+    )
+
+
+def test_starttls_is_taken_where_it_is_offered(session: psycopg.Connection[Any], tls: ssl.SSLContext) -> None:
+    queued(session, "ann@example.com")
+    mailbox = Mailbox()
+    with running(mailbox, tls_context=tls, require_starttls=True) as address:
+        delivery = outbox.deliver(session, f"smtp://{address}", patience=QUICK, sleep=waits)
+    assert len(delivery.sent) == 1
+    assert mailbox.secured == [True]
+
+
+def test_credentials_go_over_starttls_to_a_server_whose_certificate_holds(
+    session: psycopg.Connection[Any], tls: ssl.SSLContext, trusted: None
+) -> None:
+    queued(session, "ann@example.com")
+    mailbox = Mailbox()
+    with running(mailbox, tls_context=tls, authenticator=authenticate, auth_required=True) as address:
+        delivery = outbox.deliver(session, f"smtp://{CREDENTIALS}@{address}", patience=QUICK, sleep=waits)
+    assert delivery.fault is None and len(delivery.sent) == 1
+
+
+def test_smtps_speaks_tls_from_the_first_byte(
+    session: psycopg.Connection[Any], tls: ssl.SSLContext, trusted: None
+) -> None:
+    queued(session, "ann@example.com")
+    mailbox = Mailbox()
+    with running(mailbox, ssl_context=tls) as address:
+        delivery = outbox.deliver(session, f"smtps://{address}", patience=QUICK, sleep=waits)
+    assert delivery.fault is None and len(delivery.sent) == 1
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtps"])
+def test_credentials_are_not_given_to_a_server_whose_certificate_does_not_hold(
+    session: psycopg.Connection[Any], tls: ssl.SSLContext, scheme: str
+) -> None:
+    queued(session, "ann@example.com")
+    asked: list[bool] = []
+
+    def note(*arguments: Any) -> AuthResult:
+        asked.append(True)
+        return AuthResult(success=True)
+
+    options = {"tls_context": tls} if scheme == "smtp" else {"ssl_context": tls}
+    with running(Mailbox(), authenticator=note, **options) as address:
+        delivery = outbox.deliver(session, f"{scheme}://{CREDENTIALS}@{address}", patience=QUICK, sleep=waits)
+    assert delivery.fault is not None and "certificate verify failed" in delivery.fault
+    assert asked == []
+    assert states(session) == {"ann@example.com": "retry"}
+
+
+def test_credentials_are_never_sent_in_the_clear(session: psycopg.Connection[Any]) -> None:
+    queued(session, "ann@example.com")
+    mailbox = Mailbox()
+    with running(mailbox, authenticator=authenticate, auth_require_tls=False) as address:
+        delivery = outbox.deliver(session, f"smtp://{CREDENTIALS}@{address}", patience=QUICK, sleep=waits)
+    assert delivery.fault is not None and "offers no STARTTLS" in delivery.fault
+    assert mailbox.taken == []
+
+
+def test_tls_that_is_offered_and_then_refused_is_a_fault_not_a_reason_for_plain_text(
+    session: psycopg.Connection[Any],
+) -> None:
+    queued(session, "ann@example.com")
+
+    def script(connection: socket.socket) -> None:
+        connection.sendall(b"220 hello\r\n")
+        connection.recv(1000)
+        connection.sendall(b"250-hello\r\n250 STARTTLS\r\n")
+        connection.recv(1000)
+        connection.sendall(b"454 4.7.0 TLS not available\r\n")
+
+    with scripted(script) as address:
+        delivery = outbox.deliver(session, f"smtp://{address}", patience=QUICK, sleep=waits)
+    assert delivery.fault is not None and "454 4.7.0 TLS not available" in delivery.fault
+    assert states(session) == {"ann@example.com": "retry"}
+
+
+def test_a_wrong_password_is_told_once_and_shown_nowhere(
+    session: psycopg.Connection[Any], tls: ssl.SSLContext, trusted: None
+) -> None:
+    queued(session, "ann@example.com", "bob@example.com")
+
+    class Chatty(Mailbox):
+        async def handle_AUTH(  # noqa: N802
+            self, server: SMTP, session: Session, envelope: Envelope, arguments: list[str]
+        ) -> str:
+            return f"535 5.7.8 wrong: {SECRET} {' '.join(arguments)}"
+
+    with running(Chatty(), tls_context=tls, authenticator=authenticate) as address:
+        delivery = outbox.deliver(session, f"smtp://{CREDENTIALS}@{address}", patience=QUICK, sleep=waits)
+    assert len(delivery.attempts) == 1
+    complaint = delivery.complaint()
+    told = f"{delivery} {complaint} {log(session)} {outbox.entries(session)}"
+    assert "535 5.7.8 wrong: ***" in told
+    assert SECRET not in told and "cHJpc21A" not in told
+
+
+def test_a_wrong_url_is_refused_before_anything_is_tried(session: psycopg.Connection[Any]) -> None:
+    queued(session, "ann@example.com")
+    with pytest.raises(ReportError, match="PRISM_SMTP_URL"):
+        outbox.deliver(session, "https://mail.example.com")
+    assert states(session) == {"ann@example.com": "queued"}
