@@ -40,7 +40,7 @@ lock: ## resolve the dependencies anew; needs uv
 	echo "setuptools>=75" | uv pip compile pyproject.toml - $(LOCK) --extra dev \
 		--constraint requirements.lock --output-file requirements-dev.lock
 
-LOCK = --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header
+LOCK = --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-strip-extras --no-header
 
 clean: ## remove the environment; what Prism has written stays
 	rm -rf $(VENV)

@@ -1,8 +1,8 @@
 """The embedded PostgreSQL: a server from a wheel, its data and socket under ``PRISM_HOME``.
 
 The server runs while any process uses it. Each user holds a shared lock on a file; whoever leaves and
-finds itself alone stops the server. The kernel drops a killed process's lock, so no list of process ids can go stale.
-``keep`` leaves the server up until ``stop``.
+finds itself alone stops the server. The kernel drops a killed process's lock, so no list of process ids
+can go stale. ``keep`` leaves the server up until ``stop``.
 """
 
 from __future__ import annotations

@@ -77,10 +77,13 @@ class _Source(_Frozen):
 
 
 class ApplicationSource(_Source):
-    """The application's PostgreSQL: tables prompts, agents, agent_prompts, prompt_usage."""
+    """The application's PostgreSQL: tables prompts, agents, agent_prompts, prompt_usage.
+
+    Without a ``url`` they lie in the warehouse's own database.
+    """
 
     type: Literal["application"]
-    url: str
+    url: str | None = None
     db_schema: str = Field(default="public", alias="schema")
     overlap_minutes: int = Field(default=60, ge=0)
     reread_days: int = Field(default=14, ge=0)
@@ -106,6 +109,9 @@ class FilesSource(_Source):
 
 
 Source = Annotated[ApplicationSource | FilesSource, Field(discriminator="type")]
+
+
+SAMPLE = ApplicationSource(name="sample", type="application", schema="app")
 
 
 class Reports(_Frozen):
@@ -175,6 +181,11 @@ class Settings(_Frozen):
     dagster_url: str | None = Field(default=None, repr=False)
     smtp_url: str | None = Field(default=None, repr=False)
     hmac_key_text: str | None = Field(default=None, repr=False)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The sources of prism.yaml; without any, the sample application in the warehouse."""
+        return self.config.sources or (SAMPLE,)
 
     @property
     def base(self) -> Path:

@@ -143,7 +143,7 @@ def connect(url: str, *, setting: str, autocommit: bool = False) -> psycopg.Conn
                 raise PrismError(
                     f"no connection to the {describe(url)}: {reason}",
                     where=setting,
-                    mend="Check that the server runs there and that host, user, password and database are right.",
+                    mend="Check that the server runs there, and host, user, password and database.",
                 ) from None
             time.sleep(2**attempt / 2)
     raise AssertionError("unreachable")
