@@ -327,7 +327,7 @@ def _news(
     return tuple(news[:_MOST_NEWS])
 
 
-def _top(
+def performers(
     rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Mapping[str, Any]]
 ) -> tuple[Performer, ...]:
     performers = []
@@ -416,7 +416,7 @@ def overview(
             cards=_cards(row, period, trends.total(daily, start, as_of_date), blocks),
             trend=_trend(blocks),
             trend_grain="day" if grain == 1 else "week" if grain == 7 else f"{grain} days",
-            top=_top(ranked[period], {str(one["prompt_id"]): one for one in rows}),
+            top=performers(ranked[period], {str(one["prompt_id"]): one for one in rows}),
         )
 
     return Overview(
