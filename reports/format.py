@@ -96,6 +96,11 @@ def tokens(value: float | None) -> str:
     raise AssertionError("unreachable")  # pragma: no cover
 
 
+def plain(text: str) -> str:
+    """A formatted number without decimals that say nothing: ``80.0 %`` to ``80 %``, ``2.50 s`` stays."""
+    return re.sub(r"\.0+(?!\d)", "", text)
+
+
 def plural(number: int, one: str, many: str | None = None) -> str:
     """``1 use``, ``3 uses``, ``2 libraries`` with the number formatted."""
     return f"{count(number)} {one if number == 1 else many or one + 's'}"

@@ -46,6 +46,8 @@ _MEASURES: Mapping[str, str] = {
     "average_response_time_ms": "number",
     "total_cost": "number",
 }
+# The metrics that have a target, which analysts set.
+TARGETED = ("success_rate", "average_rating", "average_response_time_ms")
 _PREVIOUS: Mapping[str, str] = {f"previous_{name}": kind for name, kind in _MEASURES.items()}
 
 _DASHBOARD: Mapping[str, str] = {
@@ -63,6 +65,9 @@ _DASHBOARD: Mapping[str, str] = {
     **_MEASURES,
     "total_tokens": "count",
     **_PREVIOUS,
+    "previous_used_prompts": "count",
+    "previous_total_tokens": "count",
+    **{f"target_{name}": "number" for name in TARGETED},
     "open_alerts": "count",
     "high_alerts": "count",
     "medium_alerts": "count",
@@ -89,11 +94,13 @@ _SUMMARY: Mapping[str, str] = {
     "error_rate": "number",
     "rated_count": "count",
     "average_rating": "number",
+    "response_time_count": "count",
     "average_response_time_ms": "number",
     "p50_response_time_ms": "number",
     "p95_response_time_ms": "number",
     "p99_response_time_ms": "number",
     "total_tokens": "count",
+    "priced_count": "count",
     "total_cost": "number",
     "cost_per_use": "number",
     "cost_per_success": "number",
@@ -144,6 +151,8 @@ _PROMPTS: Mapping[str, str] = {
     "status": "text",
     "suite": "text",
     "owner": "text",
+    "compliance_tags": "texts",
+    "is_listed": "flag",
     "current_version": "text",
     "mapped_agents": "count",
     "first_used_at": "time",
@@ -159,7 +168,10 @@ _QUALITY: Mapping[str, str] = {
     "usage_count": "count",
     "unpriced_uses": "count",
     "unlisted_uses": "count",
+    "last_used_at": "time",
     "last_loaded_at": "time",
+    "verdict": "text",
+    "reasons": "text",
 }
 # What one day (or one share of it) adds up to. Means are made of these, never of means.
 SUMS: Mapping[str, str] = {

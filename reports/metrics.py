@@ -1,6 +1,6 @@
 """The five metrics that every page and mail speaks of: how each is written, compared and judged.
 
-Pure: values in, words out. Targets are the contract's ("what good looks like").
+Pure: values in, words out. Targets come with the marts, where analysts set them.
 """
 
 from __future__ import annotations
@@ -63,8 +63,6 @@ class Metric:
     better: Literal["up", "down"] | None
     steady: float
     missing: str
-    target: float | None = None
-    target_text: str = ""
 
     def compare(self, now: float | None, before: float | None) -> Change | None:
         """The change from ``before`` to ``now``; None where one of them is unknown or nothing can be said."""
@@ -79,13 +77,14 @@ class Metric:
             return Change(text, direction, "neutral")
         return Change(text, direction, "good" if direction == self.better else "bad")
 
-    def judge(self, value: float | None) -> Target | None:
-        """The target against ``value`` (strictly better than it is met); None where the metric has none."""
-        if self.target is None:
+    def judge(self, value: float | None, target: float | None) -> Target | None:
+        """``value`` against ``target`` (strictly better than it is met); None where there is no target."""
+        if target is None or self.better is None:
             return None
+        text = f"{'above' if self.better == 'up' else 'under'} {fmt.plain(self.write(target))}"
         if value is None:
-            return Target(self.target_text, None)
-        return Target(self.target_text, value > self.target if self.better == "up" else value < self.target)
+            return Target(text, None)
+        return Target(text, value > target if self.better == "up" else value < target)
 
 
 USES = Metric("usage_count", "Uses", fmt.count, "relative", None, 0.02, "no uses in this period")
@@ -97,8 +96,6 @@ SUCCESS = Metric(
     "up",
     0.005,
     "no use with a known outcome in this period",
-    0.8,
-    f"above 80{fmt.THIN}%",
 )
 RATING = Metric(
     "average_rating",
@@ -108,8 +105,6 @@ RATING = Metric(
     "up",
     0.05,
     "nobody has rated a use of this period yet",
-    4.0,
-    "above 4.0",
 )
 RESPONSE = Metric(
     "average_response_time_ms",
@@ -119,8 +114,6 @@ RESPONSE = Metric(
     "down",
     0.03,
     "no use with a response time in this period",
-    2000,
-    f"under 2{fmt.THIN}s",
 )
 COST = Metric(
     "total_cost", "Cost", fmt.money, "relative", "down", 0.03, "no use with a known cost in this period"

@@ -19,8 +19,7 @@ from reports.options import PERIODS, Period, ReportOptions
 
 # The window that the verdict on the numbers looks at.
 QUALITY_DAYS = 30
-# Shares of a month's rows above which a fault is worth a remark, and above which it spoils the numbers.
-_REMARK, _SPOILT = 0.01, 0.05
+State = Literal["fine", "remark", "spoilt"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class Check:
     label: str
     value: str
     detail: str
-    state: Literal["fine", "remark", "spoilt"]
+    state: State
 
     @property
     def symbol(self) -> str:
@@ -103,11 +102,12 @@ class Check:
 
 @dataclass(frozen=True)
 class Trust:
-    """Can the numbers be trusted? The verdict in words, and each check behind it."""
+    """Can the numbers be trusted? The verdict in words, each check behind it, and what was counted."""
 
-    state: Literal["fine", "remark", "spoilt"]
+    state: State
     verdict: str
     checks: tuple[Check, ...]
+    counts: tuple[tuple[str, str], ...]
     window: str
 
 
@@ -181,8 +181,8 @@ def _value_of(rule: str, value: float | None) -> str:
     return fmt.rating(value) if rule == "poor_rating" else fmt.count(value)
 
 
-def alert(row: Mapping[str, Any], as_of_date: date) -> Alert:
-    """One row of `performance_alerts`, in words."""
+def alert(row: Mapping[str, Any], as_of_date: date, name: str) -> Alert:
+    """One row of `performance_alerts`, in words; ``name`` is the prompt's."""
     rule = str(row["rule"])
     severity = str(row["severity"])
     resolved = row["state"] == "resolved"
@@ -208,7 +208,7 @@ def alert(row: Mapping[str, Any], as_of_date: date) -> Alert:
         state=str(row["state"]),
         resolved=resolved,
         prompt_id=str(row["prompt_id"]),
-        prompt=prompt_name(row),
+        prompt=name,
         domain=str(row["domain"] or "no domain"),
         href=prompt_href(row),
         message=str(row["message"] or ""),
@@ -220,57 +220,50 @@ def alert(row: Mapping[str, Any], as_of_date: date) -> Alert:
     )
 
 
-def alerts(frame: pd.DataFrame, as_of_date: date) -> tuple[Alert, ...]:
-    """All episodes in the frame's order: the worst and longest open first."""
-    return tuple(alert(row, as_of_date) for row in records(frame))
+def alerts(frame: pd.DataFrame, as_of_date: date, names: Mapping[str, str]) -> tuple[Alert, ...]:
+    """All episodes in the frame's order: the worst and longest open first.
 
-
-def _share(part: float, whole: float) -> float:
-    return part / whole if whole else 0.0
-
-
-def _graded(share: float) -> Literal["fine", "remark", "spoilt"]:
-    return "spoilt" if share > _SPOILT else "remark" if share > _REMARK else "fine"
-
-
-def _freshness(quality: pd.DataFrame, options: ReportOptions) -> Check:
-    used = quality[quality["usage_count"].fillna(0) > 0]
-    last = max(used["usage_date"], default=None)
-    loaded = [moment for moment in quality["last_loaded_at"] if moment is not None and not pd.isna(moment)]
-    detail = f"last load {fmt.moment(max(loaded), options.timezone)}" if loaded else "nothing was loaded"
-    if last is None:
-        return Check("Freshness", f"no use in {QUALITY_DAYS} days", detail, "spoilt")
-    behind = (options.as_of_date - last).days
-    late = [
-        str(source)
-        for source, days in used.groupby("source")["usage_date"]
-        if (options.as_of_date - max(days)).days > 1
-    ]
-    if late and quality["source"].nunique() > 1:
-        detail += f"; nothing of the last day from {', '.join(late)}"
-    if behind == 0:
-        state: Literal["fine", "remark", "spoilt"] = "remark" if late else "fine"
-        return Check("Freshness", "uses up to the as-of date", detail, state)
-    value = f"last use {fmt.day(last)}, {fmt.plural(behind, 'day')} before the as-of date"
-    return Check("Freshness", value, detail, "spoilt" if behind > 3 else "remark")
+    ``names`` are the prompts' names by `prompt_id`; one that is missing there keeps its key.
+    """
+    return tuple(
+        alert(row, as_of_date, names.get(row["prompt_id"], str(row["prompt_name"]))) for row in records(frame)
+    )
 
 
 def _build_check(options: ReportOptions) -> Check:
-    words = {
-        "green": ("passed all its tests", "fine"),
-        "stale": ("an older build is shown", "spoilt"),
-        "red": ("failed its tests", "spoilt"),
-    }
-    value, state = words[options.build.state]
-    detail = f"built {fmt.moment(options.build.finished_at, options.timezone)}"
-    if options.build.failures:
-        detail += f"; {fmt.plural(len(options.build.failures), 'failure')}"
-    return Check("Build", value, detail, "fine" if state == "fine" else "spoilt")
+    build = options.build
+    value = {
+        "green": "passed all its tests",
+        "stale": "an older build is shown",
+        "red": "failed its tests",
+    }[build.state]
+    detail = f"built {fmt.moment(build.finished_at, options.timezone)}" if build.finished_at else ""
+    return Check("Build", value, detail, "fine" if build.state == "green" else "spoilt")
+
+
+def _source_check(source: str, days: pd.DataFrame, options: ReportOptions) -> Check:
+    """One source by the verdict that its mart gives it on the as-of date; past days are counted."""
+    rows = records(days)
+    now = rows[-1]
+    detail = f"last load {fmt.moment(now['last_loaded_at'], options.timezone)}"
+    faulty = sum(row["verdict"] != "ok" for row in rows[:-1])
+    if faulty:
+        detail += f"; {fmt.plural(faulty, 'earlier day')} with remarks"
+    used = now["last_used_at"]
+    value = "never used" if used is None else f"last use {fmt.moment(used, options.timezone)}"
+    if now["verdict"] == "ok":
+        return Check(source, value, detail, "fine")
+    return Check(
+        source, f"{value}; {now['reasons']}", detail, "spoilt" if now["verdict"] == "error" else "remark"
+    )
 
 
 def trust(quality: pd.DataFrame, options: ReportOptions) -> Trust:
-    """The verdict from `data_quality` of the last :data:`QUALITY_DAYS` days, and the build's state."""
-    sums = {
+    """The verdict from `data_quality` of the last :data:`QUALITY_DAYS` days, and the build's state.
+
+    What is a remark and what spoils the numbers is the mart's decision, by the analysts' limits.
+    """
+    total = {
         name: int(quality[name].fillna(0).sum())
         for name in (
             "rows_read",
@@ -282,52 +275,37 @@ def trust(quality: pd.DataFrame, options: ReportOptions) -> Trust:
             "unlisted_uses",
         )
     }
-    rejected = _share(sums["rejected_rows"], sums["rows_read"])
-    unpriced = _share(sums["unpriced_uses"], sums["usage_count"])
-    unlisted = _share(sums["unlisted_uses"], sums["usage_count"])
-    fields = sums["rejected_values"]
 
-    def of_uses(part: int) -> str:
-        share = _share(part, sums["usage_count"])
-        return f"{fmt.count(part)} of {fmt.count(sums['usage_count'])} ({fmt.percent(share)})"
+    def share(part: str, whole: str, of: str) -> str:
+        if not total[whole]:
+            return f"0 of 0 {of}"
+        of_all = fmt.percent(total[part] / total[whole])
+        return f"{fmt.count(total[part])} of {fmt.count(total[whole])} {of} ({of_all})"
 
-    checks = (
-        _build_check(options),
-        _freshness(quality, options),
-        Check(
-            "Rejected rows",
-            f"{fmt.count(sums['rejected_rows'])} of {fmt.count(sums['rows_read'])} read"
-            f" ({fmt.percent(rejected)})",
-            "kept with their reason in raw.rejected_rows"
-            + (f"; {fmt.plural(fields, 'single value')} left out" if fields else ""),
-            _graded(rejected),
-        ),
-        Check(
-            "Uses without a price",
-            of_uses(sums["unpriced_uses"]),
-            "costs are sums over the priced uses alone" if unpriced else "every use has a price",
-            "remark" if unpriced > _SPOILT else "fine",
-        ),
-        Check(
-            "Uses of unlisted prompts",
-            of_uses(sums["unlisted_uses"]),
-            "counted, under the domain “unlisted”" if unlisted else "every use belongs to the library",
-            "remark" if unlisted > _REMARK else "fine",
-        ),
-        Check(
-            "Late rows",
-            fmt.count(sums["late_rows"]),
-            "came after their day was reported; their days were built again",
-            "fine",
-        ),
-    )
-    states = {check.state for check in checks}
+    checks = [_build_check(options)]
+    checks += [
+        _source_check(str(source), days.sort_values("usage_date"), options)
+        for source, days in quality.groupby("source")
+    ]
+    if quality.empty:
+        checks.append(Check("Sources", "nothing was ever loaded", "name a source in prism.yaml", "spoilt"))
     first = options.as_of_date - timedelta(days=QUALITY_DAYS - 1)
-    window = fmt.days_between(first, options.as_of_date)
-    if "spoilt" in states:
-        causes = ", ".join(check.label.lower() for check in checks if check.state == "spoilt")
-        return Trust("spoilt", f"Not without a second look: {causes}.", checks, window)
-    if "remark" in states:
-        causes = ", ".join(check.label.lower() for check in checks if check.state == "remark")
-        return Trust("remark", f"Yes, but mind: {causes}.", checks, window)
-    return Trust("fine", "Yes: every check is fine.", checks, window)
+    worst: State = max((check.state for check in checks), key=("fine", "remark", "spoilt").index)
+    causes = ", ".join(check.label for check in checks if check.state == worst)
+    return Trust(
+        state=worst,
+        verdict={
+            "fine": "Yes: the build passed its tests and every source is in order.",
+            "remark": f"Yes, but mind the remarks: {causes}.",
+            "spoilt": f"Not without a second look: {causes}.",
+        }[worst],
+        checks=tuple(checks),
+        counts=(
+            ("Rejected rows", share("rejected_rows", "rows_read", "rows read")),
+            ("Rejected values", fmt.count(total["rejected_values"])),
+            ("Uses without a price", share("unpriced_uses", "usage_count", "uses")),
+            ("Uses of unlisted prompts", share("unlisted_uses", "usage_count", "uses")),
+            ("Uses that came late", share("late_rows", "usage_count", "uses")),
+        ),
+        window=fmt.days_between(first, options.as_of_date),
+    )

@@ -160,12 +160,7 @@ def _detail(metric: Metric, row: Mapping[str, Any], known: trends.Sums) -> str:
         return f"of {fmt.sample(known.rated_count, 'rating')}"
     if metric is RESPONSE:
         return f"over {fmt.sample(known.response_time_count, 'timed use')}"
-    missing = known.usage_count - known.priced_count
-    return (
-        f"{fmt.percent(missing / known.usage_count)} of uses have no price"
-        if missing and known.usage_count
-        else "every use is priced"
-    )
+    return f"over {fmt.sample(known.priced_count, 'priced use')}"
 
 
 def _point(metric: Metric, block: trends.Block) -> float | None:
@@ -196,7 +191,7 @@ def _cards(
                 detail=_detail(metric, row, known),
                 change=metric.compare(row[metric.key], row[f"previous_{metric.key}"]),
                 previous=_previous(metric, row, period),
-                target=metric.judge(row[metric.key]),
+                target=metric.judge(row[metric.key], row.get(f"target_{metric.key}")),
                 points=tuple(_point(metric, block) for block in blocks),
             )
             for metric in METRICS
@@ -297,7 +292,7 @@ def _news(
     within = "on this day" if period == "day" else f"in the {name.title.lower()}"
     news: list[News] = []
     for metric in METRICS:
-        target = metric.judge(row[metric.key])
+        target = metric.judge(row[metric.key], row.get(f"target_{metric.key}"))
         if target and target.met is False:
             value = metric.write(row[metric.key])
             news.append(News(f"{metric.label} {value} misses the target, {target.text}", "bad"))
@@ -395,7 +390,8 @@ def overview(
     ranked: dict[str, list[dict[str, Any]]] = {period: [] for period in PERIODS}
     for row in records(top):
         ranked[row["period"]].append(row)
-    all_alerts = alerts(alert_rows, as_of_date)
+    names = {row["prompt_id"]: prompt_name(row) for rows in by_period.values() for row in rows}
+    all_alerts = alerts(alert_rows, as_of_date, names)
     open_alerts = tuple(one for one in all_alerts if not one.resolved)
     first_use: date | None = min(daily["usage_date"], default=None)
     month_ago = as_of_date - timedelta(days=29)
