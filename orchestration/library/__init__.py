@@ -1,0 +1,1 @@
+"""The application's own database: its tables, and what people manage in them."""
