@@ -1,0 +1,96 @@
+{#- Functions over the marts for applications, PostgREST and Supabase RPC. They are no
+    models: PL/pgSQL looks its tables up when called, so that a rebuild of the marts
+    drops none. Their columns are those of the mart's contract. -#}
+{% macro create_api_functions() %}
+    {%- if execute and flags.WHICH in ('build', 'run') and var('marts_schema') == 'marts' %}
+        create schema if not exists api;
+        {{ api_function(
+            'get_prompt_performance_summary', 'prompt_performance_summary',
+            [('prompt', 'text', 'null'), ('period', 'text', "'month'")],
+            "where mart.period = coalesce({f}.period, 'month')
+                and ({f}.prompt is null or {f}.prompt in (mart.prompt_id, mart.prompt_name))
+            order by mart.usage_count desc, mart.prompt_name, mart.prompt_id",
+            'How each prompt, or one by its id or name, did in a period.'
+        ) }}
+        {{ api_function(
+            'get_top_performing_prompts', 'top_performing_prompts',
+            [('limit_count', 'integer', '10'), ('period', 'text', "'month'")],
+            "where mart.period = coalesce({f}.period, 'month') order by mart.rank limit {f}.limit_count",
+            'The best prompts of a period, by evidence.'
+        ) }}
+        {{ api_function(
+            'get_dashboard_metrics', 'dashboard_metrics',
+            [('period', 'text', "'month'")],
+            "where mart.period = coalesce({f}.period, 'month')",
+            'The library, its use and its alerts in one row.'
+        ) }}
+        {{ api_function(
+            'get_performance_alerts', 'performance_alerts',
+            [('severity', 'text', 'null')],
+            "where mart.state = 'open'
+                and ({f}.severity is null or mart.severity = {f}.severity)
+            order by
+                array_position(array['high', 'medium', 'low'], mart.severity),
+                mart.first_detected_on,
+                mart.alert_id",
+            'The unresolved alerts, the worst first, of one severity or all.'
+        ) }}
+    {%- endif %}
+{% endmacro %}
+
+
+{% macro api_function(name, mart, arguments, clauses, comment) %}
+    {%- set node = graph.nodes['model.prism.' ~ mart] -%}
+    {%- set known = {
+        'period': ['day', 'week', 'month', 'quarter', 'year', 'all'],
+        'severity': ['high', 'medium', 'low'],
+    } -%}
+    {%- set columns = node.columns.values() | list -%}
+    {%- set row_definition -%}
+        {%- for column in columns -%}
+            {{ column.name }} {{ column.data_type }}{{ ', ' if not loop.last }}
+        {%- endfor -%}
+    {%- endset %}
+        -- a row type of its own: `returns table` refuses an argument that has a column's
+        -- name, and the mart's own type would go with the mart
+        do $do$
+        begin
+            if to_regtype('api.{{ name }}_row') is null
+                or obj_description(to_regtype('api.{{ name }}_row'), 'pg_type')
+                is distinct from '{{ row_definition }}'
+            then
+                drop type if exists api.{{ name }}_row cascade;
+                create type api.{{ name }}_row as ({{ row_definition }});
+                comment on type api.{{ name }}_row is '{{ row_definition }}';
+            end if;
+        end
+        $do$;
+        create or replace function api.{{ name }}(
+            {%- for argument, type, default in arguments %}
+            {{ argument }} {{ type }} default {{ default }}{{ ',' if not loop.last }}
+            {%- endfor %}
+        )
+        returns setof api.{{ name }}_row
+        language plpgsql
+        stable
+        as $body$
+        begin
+            {%- for argument, type, default in arguments if argument in known %}
+            if {{ name }}.{{ argument }} <> all (array{{ known[argument] }}) then
+                raise exception 'unknown {{ argument }} %; known: {{ known[argument] | join(", ") }}',
+                    {{ name }}.{{ argument }}
+                    using errcode = 'invalid_parameter_value';
+            end if;
+            {%- endfor %}
+            return query
+            select
+                {%- for column in columns %}
+                mart.{{ column.name }}{{ ',' if not loop.last }}
+                {%- endfor %}
+            from marts.{{ mart }} as mart
+            {{ clauses | replace('{f}', name) }};
+        end
+        $body$;
+        comment on function api.{{ name }}({{ arguments | map(attribute=1) | join(', ') }})
+        is '{{ comment }}';
+{% endmacro %}

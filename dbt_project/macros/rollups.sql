@@ -1,0 +1,49 @@
+{#- The daily rollups replace the days that new batches touched and leave all others.
+    dbt's delete+insert finds what to delete in the new rows, and so would keep the
+    rows of a day that has none left: hence a delete of its own, in the transaction
+    of the insert. -#}
+{% macro delete_touched_days() %}
+    {#- outside the condition, so that dbt sees the dependency when it parses -#}
+    {%- set touched_days = ref('int_touched_days') -%}
+    {%- if is_incremental() -%}
+        delete from {{ this }}
+        where usage_date in (select usage_date from {{ touched_days }})
+    {%- endif -%}
+{% endmacro %}
+
+
+{#- Evaluations are frozen by as-of date: a run replaces those of its own date. -#}
+{% macro delete_as_of_date() %}
+    {%- if is_incremental() -%}
+        delete from {{ this }} where as_of_date = {{ as_of_date() }}
+    {%- endif -%}
+{% endmacro %}
+
+
+{#- What the last runs incorporated, or none before the first. The table is written at
+    the end of a run and read at the beginning of the next, so it can't be a ref. -#}
+{% macro incorporated_batches() %}
+    {{ return(adapter.get_relation(
+        this.database, generate_schema_name('intermediate', none), 'int_incorporated_batches'
+    ) if execute else none) }}
+{% endmacro %}
+
+
+{#- Forgets what was incorporated where every day must be built anew: on a full refresh,
+    in another time zone, or with a rollup missing. Runs before any rollup, so that a
+    run killed between two of them still ends up with all days in one zone. -#}
+{% macro forget_incorporated_batches() %}
+    {%- set incorporated = incorporated_batches() -%}
+    {%- if incorporated -%}
+        {%- set missing = [] -%}
+        {%- for node in graph.nodes.values() if 'rollup' in node.tags -%}
+            {%- if not adapter.get_relation(node.database, node.schema, node.alias) -%}
+                {%- do missing.append(node.name) -%}
+            {%- endif -%}
+        {%- endfor -%}
+        delete from {{ incorporated }}
+        {%- if not (flags.FULL_REFRESH or missing) %}
+        where timezone <> '{{ var("timezone") }}'
+        {%- endif -%}
+    {%- endif -%}
+{% endmacro %}

@@ -1,0 +1,33 @@
+with usage as (
+    select distinct prompt_key from {{ ref('int_prompt_usage_daily') }}
+),
+
+library as (
+    select * from {{ ref('int_library_prompts') }}
+),
+
+-- two prompts of one name: the elder, so that a newcomer takes no uses from it
+names as (
+    select distinct on (prompt_name)
+        prompt_name,
+        prompt_id
+    from library
+    order by
+        prompt_name asc, created_at asc nulls last, source asc, prompt_id asc
+),
+
+final as (
+    select
+        usage.prompt_key,
+        coalesce(
+            library.prompt_id,
+            names.prompt_id,
+            md5('unlisted prompt ' || usage.prompt_key)::uuid::text
+        ) as prompt_id,
+        coalesce(library.prompt_id, names.prompt_id) is not null as is_listed
+    from usage
+    left join library on usage.prompt_key = library.prompt_id
+    left join names on usage.prompt_key = names.prompt_name
+)
+
+select * from final

@@ -1,0 +1,30 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        on_schema_change='sync_all_columns',
+        full_refresh=false,
+        tags=['rollup'],
+        indexes=[{'columns': ['usage_date']}],
+        pre_hook="{{ delete_touched_days() }}",
+        post_hook="analyze {{ this }}",
+    )
+}}
+
+with usage as (
+    select * from {{ ref('int_touched_usage') }}
+),
+
+final as (
+    select
+        usage_date,
+        source,
+        prompt_key,
+        session_id,
+        count(*) as usage_count
+    from usage
+    where session_id is not null
+    group by usage_date, source, prompt_key, session_id
+)
+
+select * from final

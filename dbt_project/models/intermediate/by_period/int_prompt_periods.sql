@@ -1,0 +1,110 @@
+{%- set sums = [
+    'usage_count', 'outcome_count', 'success_count', 'error_known_count',
+    'error_count', 'rated_count', 'response_time_count', 'priced_count',
+    'priced_success_count', 'rating_sum', 'response_time_sum_ms',
+    'total_tokens', 'total_cost',
+] -%}
+{%- set previous_sums = [
+    'usage_count', 'outcome_count', 'success_count', 'rated_count',
+    'response_time_count', 'rating_sum', 'response_time_sum_ms',
+    'total_tokens', 'total_cost',
+] -%}
+
+with periods as (
+    select * from {{ ref('int_periods') }}
+),
+
+prompts as (
+    select * from {{ ref('int_prompts') }}
+),
+
+prompt_keys as (
+    select * from {{ ref('int_prompt_keys') }}
+),
+
+usage as (
+    select * from {{ ref('int_prompt_usage_daily') }}
+),
+
+-- one row a prompt and day first: each is then read by up to six periods
+days as (
+    select
+        prompt_keys.prompt_id,
+        usage.usage_date,
+        {%- for name in sums %}
+        sum(usage.{{ name }}) as {{ name }},
+        {%- endfor %}
+        max(usage.last_used_at) as last_used_at
+    from usage
+    inner join prompt_keys on usage.prompt_key = prompt_keys.prompt_key
+    where usage.usage_date <= {{ as_of_date() }}
+    group by prompt_keys.prompt_id, usage.usage_date
+),
+
+current_sums as (
+    select
+        periods.period,
+        days.prompt_id,
+        {%- for name in sums %}
+        sum(days.{{ name }}) as {{ name }},
+        {%- endfor %}
+        max(days.last_used_at) as last_used_at
+    from days
+    inner join periods
+        on days.usage_date between periods.period_start and periods.period_end
+    group by periods.period, days.prompt_id
+),
+
+previous_sums as (
+    select
+        periods.period,
+        days.prompt_id,
+        {%- for name in previous_sums %}
+        sum(days.{{ name }}) as {{ name }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from days
+    inner join periods
+        on
+            days.usage_date >= periods.previous_start
+            and days.usage_date < periods.period_start
+    group by periods.period, days.prompt_id
+),
+
+final as (
+    select
+        periods.as_of_date,
+        periods.period,
+        periods.period_start,
+        periods.period_end,
+        prompts.prompt_id,
+        {%- for name in sums %}
+        {%- if name.endswith('_count') %}
+        coalesce(current_sums.{{ name }}, 0)::bigint as {{ name }},
+        {%- else %}
+        current_sums.{{ name }},
+        {%- endif %}
+        {%- endfor %}
+        current_sums.last_used_at,
+        {%- for name in previous_sums %}
+        {%- if name.endswith('_count') %}
+        case
+            when periods.previous_start is not null
+                then coalesce(previous_sums.{{ name }}, 0)::bigint
+        end as previous_{{ name }},
+        {%- else %}
+        previous_sums.{{ name }} as previous_{{ name }}{{ ',' if not loop.last }}
+        {%- endif %}
+        {%- endfor %}
+    from periods
+    cross join prompts
+    left join current_sums
+        on
+            periods.period = current_sums.period
+            and prompts.prompt_id = current_sums.prompt_id
+    left join previous_sums
+        on
+            periods.period = previous_sums.period
+            and prompts.prompt_id = previous_sums.prompt_id
+)
+
+select * from final

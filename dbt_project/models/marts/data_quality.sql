@@ -1,0 +1,185 @@
+{%- set counts = [
+    'rows_read', 'loaded_rows', 'unchanged_rows', 'superseded_rows',
+    'rejected_rows', 'rejected_values', 'usage_count', 'late_rows',
+    'unpriced_uses', 'unlisted_uses',
+] -%}
+
+with usage as (
+    select * from {{ ref('int_prompt_usage_daily') }}
+    where usage_date <= {{ as_of_date() }}
+),
+
+prompt_keys as (
+    select * from {{ ref('int_prompt_keys') }}
+),
+
+batches as (
+    select * from {{ ref('stg_prism__load_batches') }}
+),
+
+limits as (
+    select * from {{ ref('data_quality_limits') }}
+),
+
+used as (
+    select
+        usage.source,
+        usage.usage_date,
+        sum(usage.usage_count) as usage_count,
+        sum(usage.late_count) as late_rows,
+        sum(usage.unpriced_count) as unpriced_uses,
+        sum(usage.usage_count) filter (where not prompt_keys.is_listed)
+            as unlisted_uses,
+        sum(usage.usage_count) filter (where usage.total_tokens > 0)
+            as token_uses,
+        max(usage.last_used_at) as last_used_at,
+        max(usage.last_loaded_at) as last_loaded_at
+    from usage
+    inner join prompt_keys on usage.prompt_key = prompt_keys.prompt_key
+    group by usage.source, usage.usage_date
+),
+
+-- a nightly load begins after midnight and is part of the day that has ended
+loaded as (
+    select
+        source,
+        {{ day_of('started_at') }} - 1 as usage_date,
+        sum(rows_read) as rows_read,
+        sum(loaded_rows) as loaded_rows,
+        sum(unchanged_rows) as unchanged_rows,
+        sum(superseded_rows) as superseded_rows,
+        sum(rejected_rows) as rejected_rows,
+        sum(rejected_values) as rejected_values,
+        max(finished_at) as last_batch_at
+    from batches
+    where {{ day_of('started_at') }} - 1 <= {{ as_of_date() }}
+    group by source, {{ day_of('started_at') }} - 1
+),
+
+-- a source that fell silent still gets a row on the as-of date
+days as (
+    select
+        source,
+        usage_date
+    from used
+    union
+    select
+        source,
+        usage_date
+    from loaded
+    union
+    select
+        source,
+        {{ as_of_date() }} as usage_date
+    from used
+    union
+    select
+        source,
+        {{ as_of_date() }} as usage_date
+    from loaded
+),
+
+measured as (
+    select
+        days.source,
+        days.usage_date,
+        {%- for name in counts %}
+        coalesce({{ name }}, 0)::bigint as {{ name }},
+        {%- endfor %}
+        used.token_uses,
+        greatest(used.last_loaded_at, loaded.last_batch_at)
+            as last_loaded_at,
+        max(used.last_used_at) over (
+            partition by days.source order by days.usage_date
+        ) as last_used_at
+    from days
+    left join used
+        on
+            days.source = used.source
+            and days.usage_date = used.usage_date
+    left join loaded
+        on
+            days.source = loaded.source
+            and days.usage_date = loaded.usage_date
+),
+
+fresh as (
+    select
+        *,
+        extract(
+            epoch from {{ start_of('(usage_date + 1)') }} - last_used_at
+        )::double precision / 3600 as hours_without_use
+    from measured
+),
+
+-- each measure as a share of what it could have been at most
+shares as (
+    select
+        fresh.source,
+        fresh.usage_date,
+        limits.reason,
+        limits.measure,
+        case limits.measure
+            when 'rejected_rows'
+                then {{ ratio('fresh.rejected_rows', 'fresh.rows_read') }}
+            when 'rejected_values'
+                then {{ ratio('fresh.rejected_values', 'fresh.rows_read') }}
+            when 'late_rows'
+                then {{ ratio('fresh.late_rows', 'fresh.usage_count') }}
+            when 'unpriced_uses'
+                then {{ ratio('fresh.unpriced_uses', 'fresh.token_uses') }}
+            when 'unlisted_uses'
+                then {{ ratio('fresh.unlisted_uses', 'fresh.usage_count') }}
+            when 'hours_without_use' then fresh.hours_without_use
+        end as share,
+        limits.warning_above,
+        limits.error_above
+    from fresh
+    cross join limits
+),
+
+verdicts as (
+    select
+        source,
+        usage_date,
+        bool_or(share > error_above) as is_error,
+        string_agg(
+            case measure
+                when 'hours_without_use' then round(share)::text || ' '
+                else
+                    trim_scale(round((100 * share)::numeric, 1))::text
+                    || ' % '
+            end
+            || reason,
+            '; ' order by measure
+        ) as reasons
+    from shares
+    where share > warning_above or share > error_above
+    group by source, usage_date
+),
+
+final as (
+    select
+        {{ as_of_date() }} as as_of_date,
+        fresh.source,
+        fresh.usage_date,
+        {%- for name in counts %}
+        fresh.{{ name }},
+        {%- endfor %}
+        fresh.last_used_at,
+        fresh.last_loaded_at,
+        fresh.hours_without_use,
+        case
+            when verdicts.is_error then 'error'
+            when verdicts.source is not null then 'warning'
+            else 'ok'
+        end as verdict,
+        verdicts.reasons
+    from fresh
+    left join verdicts
+        on
+            fresh.source = verdicts.source
+            and fresh.usage_date = verdicts.usage_date
+)
+
+select * from final
