@@ -1,0 +1,102 @@
+-- Business reason: every number of every mart is a sum of days. A day that misses a use,
+-- or holds it twice, is wrong everywhere. Looks at the days this run built and their
+-- neighbours, less those that a load has touched again in the meantime.
+with touched_days as (
+    select * from {{ ref('int_touched_days') }}
+),
+
+batches as (
+    select * from {{ ref('stg_prism__load_batches') }}
+),
+
+incorporated as (
+    select * from {{ ref('int_incorporated_batches') }}
+),
+
+load_days as (
+    select * from {{ ref('stg_prism__load_days') }}
+),
+
+usage as (
+    select * from {{ ref('stg_prism__prompt_usage') }}
+),
+
+usage_daily as (
+    select * from {{ ref('int_prompt_usage_daily') }}
+),
+
+histogram as (
+    select * from {{ ref('int_response_time_histogram_daily') }}
+),
+
+unsettled as (
+    select load_days.usage_date
+    from load_days
+    inner join batches on load_days.batch_id = batches.batch_id
+    left join incorporated on batches.batch_id = incorporated.batch_id
+    where incorporated.batch_id is null
+),
+
+days as (
+    select distinct touched_days.usage_date + shifts.shift as usage_date
+    from touched_days
+    cross join (values (-1), (0), (1)) as shifts (shift)
+    except
+    select unsettled.usage_date from unsettled
+),
+
+expected as (
+    select
+        days.usage_date,
+        count(usage.usage_id) as usage_count,
+        count(usage.is_success) as outcome_count,
+        count(usage.response_time_ms) as response_time_count,
+        coalesce(sum(usage.cost), 0) as total_cost
+    from days
+    left join usage
+        on
+            usage.used_at >= {{ start_of('days.usage_date') }} - interval '1 day'
+            and usage.used_at < {{ start_of('days.usage_date') }} + interval '2 days'
+            and {{ day_of('usage.used_at') }} = days.usage_date
+    group by days.usage_date
+),
+
+found as (
+    select
+        days.usage_date,
+        coalesce(sum(usage_daily.usage_count), 0) as usage_count,
+        coalesce(sum(usage_daily.outcome_count), 0) as outcome_count,
+        coalesce(sum(usage_daily.total_cost), 0) as total_cost
+    from days
+    left join usage_daily on days.usage_date = usage_daily.usage_date
+    group by days.usage_date
+),
+
+found_times as (
+    select
+        days.usage_date,
+        coalesce(sum(histogram.usage_count), 0) as response_time_count
+    from days
+    left join histogram on days.usage_date = histogram.usage_date
+    group by days.usage_date
+)
+
+select
+    expected.usage_date,
+    expected.usage_count,
+    found.usage_count as found_usage_count
+from expected
+inner join found on expected.usage_date = found.usage_date
+inner join found_times on expected.usage_date = found_times.usage_date
+where
+    (
+        expected.usage_count,
+        expected.outcome_count,
+        expected.total_cost,
+        expected.response_time_count
+    ) is distinct from (
+        found.usage_count,
+        found.outcome_count,
+        found.total_cost,
+        found_times.response_time_count
+    )

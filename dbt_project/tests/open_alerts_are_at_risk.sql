@@ -1,0 +1,21 @@
+-- Business reason: a prompt that is called healthy on one page and has an alert on
+-- another would make both unbelievable.
+with alerts as (
+    select * from {{ ref('performance_alerts') }}
+    where
+        state = 'open'
+        and last_detected_on = as_of_date
+        and rule <> 'low_usage'
+),
+
+summary as (
+    select * from {{ ref('prompt_performance_summary') }}
+)
+
+select alerts.*
+from alerts
+inner join summary
+    on
+        alerts.prompt_id = summary.prompt_id
+        and alerts.period = summary.period
+where summary.health <> 'at_risk'
