@@ -1,0 +1,38 @@
+"""The documentation keeps up with the program: a command, a variable or a file that it lacks fails here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from orchestration.cli import app
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def commands() -> list[str]:
+    """Every command by its whole name, as `prism db url`."""
+    group = typer.main.get_command(app)
+    names = []
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        names += [f"prism {name} {one}" for one in inner] if inner else [f"prism {name}"]
+    return names
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_is_in_the_reference(command: str) -> None:
+    assert command in (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "page", sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]), ids=lambda p: p.name
+)
+def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)", text):
+        if not re.match(r"[a-z]+:", target):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -1,0 +1,103 @@
+"""The house rules: what may know what, and that importing a module does nothing."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = sorted([*(ROOT / "orchestration").rglob("*.py"), *(ROOT / "reports").rglob("*.py")])
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, at its top or inside a function."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def in_room(module: str, room: str) -> bool:
+    return module == room or module.startswith(f"{room}.")
+
+
+# room -> what nothing in it may import
+FORBIDDEN = {
+    "reports": ["orchestration", "dagster", "dagster_dbt", "dbt"],
+    "orchestration.sources": ["orchestration.loading", "orchestration.assets", "reports", "dagster"],
+    "orchestration.loading": [
+        "orchestration.assets",
+        "orchestration.sources.application",
+        "orchestration.sources.files",
+        "reports",
+        "dagster",
+    ],
+    "orchestration.sample": ["orchestration.loading", "orchestration.sources", "reports", "dagster"],
+    "orchestration.library": ["orchestration.loading", "orchestration.sources", "reports", "dagster"],
+    "orchestration.settings": ["orchestration.loading", "orchestration.warehouse", "psycopg", "dagster"],
+    "orchestration.warehouse": ["orchestration.loading", "orchestration.sources", "reports", "dagster"],
+}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_room_imports_only_what_it_may_know(path: Path) -> None:
+    rules = [names for room, names in FORBIDDEN.items() if in_room(name_of(path), room)]
+    for imported in imports(path):
+        for names in rules:
+            assert not any(in_room(imported, name) for name in names), f"{name_of(path)} imports {imported}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_says_what_it_is_for(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not tree.body or ast.get_docstring(tree), f"{name_of(path)} has no docstring"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_the_edges_read_the_environment(path: Path) -> None:
+    edges = {
+        "orchestration.cli", "orchestration.definitions", "orchestration.dbt", "orchestration.instance",
+        "orchestration.nightly", "orchestration.postgres", "orchestration.resources",
+    }  # fmt: skip
+    if name_of(path) not in edges:
+        source = path.read_text(encoding="utf-8")
+        assert "os.environ" not in source
+        assert "getenv" not in source
+
+
+def test_queries_of_the_marts_stand_in_one_module() -> None:
+    askers = {
+        name_of(path)
+        for path in MODULES
+        if in_room(name_of(path), "reports") and ".execute(" in path.read_text(encoding="utf-8")
+    }
+    assert askers <= {"reports.marts", "reports.outbox"}
+
+
+def test_importing_every_module_reads_and_starts_nothing() -> None:
+    names = [name_of(path) for path in MODULES if "migrations" not in path.parts]
+    code = f"""
+import os, socket, subprocess, sys
+seen = []
+def audit(event, arguments):
+    if event in ("socket.connect", "subprocess.Popen", "os.mkdir"):
+        seen.append((event, arguments))
+sys.addaudithook(audit)
+import importlib
+for name in {names!r}:
+    importlib.import_module(name)
+print([event for event in seen])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
