@@ -189,7 +189,7 @@ def compose_all(
 
 
 def parse(content: bytes) -> Content:
-    """The content of a message of :func:`compose`, to be addressed anew; others raise :class:`ReportError`."""
+    """The content of a composed message, to be addressed anew. Others raise :class:`ReportError`."""
     message = message_from_bytes(content, _class=EmailMessage, policy=policy.default)
     text, html = message.get_body(("plain",)), message.get_body(("html",))
     report, day = message[_REPORT], message[_AS_OF]
@@ -227,7 +227,7 @@ def trend_png(view: Digest) -> bytes:
             "title": {"text": title, "anchor": "start", "frame": "group", "fontSize": 14, "offset": 8},
             "config": config
             | {"font": "Liberation Sans, Arial, sans-serif", "padding": 8}
-            | {"title": {"color": charts.PAPER.ink}}
+            | {"title": {"color": charts.PAPER.ink}, "view": {"stroke": "transparent"}}
             # Room of its own for the axis, so that both charts have their days in line.
             | {"axis": config["axis"] | {"labelFontSize": 13}, "axisY": {"minExtent": 44, "maxExtent": 44}},
         }

@@ -57,8 +57,8 @@ class Trust:
 class Digest:
     """The whole mail. ``href`` of whatever is in it is absolute, or empty where the report is not published.
 
-    ``finding`` says in words what the chart of ``trend`` shows; ``report_url`` is None where the report is
-    not published, and ``report_file`` then says where it lies.
+    ``finding`` says in words what the chart of ``trend`` shows, ``legend`` how to read it. ``report_url`` is
+    None where the report is not published, and ``report_file`` then says where it lies.
     """
 
     as_of_date: date
@@ -76,6 +76,7 @@ class Digest:
     trend: tuple[TrendPoint, ...]
     trend_title: str
     finding: str
+    legend: str
     sections: tuple[Section, ...]
     alerts_title: str
     alerts: tuple[DigestAlert, ...]
@@ -237,6 +238,9 @@ def digest(
         trend=() if period.empty else period.trend,
         trend_title=f"Uses and success by {period.trend_grain}",
         finding="" if period.empty else _finding(period),
+        legend="Dashed: the target."
+        if all(point.current for point in period.trend)
+        else f"Pale: {period.before}; dashed: the target.",
         sections=tuple(
             replace(section, rows=tuple(shown(one) for one in section.rows))
             for section in sections
