@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal, Protocol
@@ -64,6 +64,8 @@ class Point(Protocol):
     @property
     def success_rate(self) -> float | None: ...
     @property
+    def success_target(self) -> float | None: ...
+    @property
     def success(self) -> str: ...
     @property
     def uses(self) -> str: ...
@@ -84,6 +86,7 @@ def rows(kind: Kind, points: Sequence[Point]) -> list[Row]:
             "day": f"{point.end.isoformat()}T00:00:00",
             "value": round(point.success_rate, 5),
             "now": point.current,
+            "target": point.success_target,
         }
         | {"days": point.days, "text": point.success, "of": point.outcomes}
         for point in points
@@ -131,9 +134,9 @@ def spec(kind: Kind, palette: Palette = PAGE) -> dict[str, Any]:
             ],
         )
         goal = (
-            alt.Chart(alt.InlineData(values=[{"target": 0.8}]))
+            base.transform_filter("isValid(datum.target)")
             .mark_rule(strokeDash=[4, 4], color=palette.second, strokeWidth=1.5)
-            .encode(y="target:Q")
+            .encode(y="max(target):Q")
         )
         chart = alt.layer(goal, line, dots)
     styled = (
@@ -155,7 +158,7 @@ def spec(kind: Kind, palette: Palette = PAGE) -> dict[str, Any]:
 
 def with_data(chart: dict[str, Any], data: Sequence[Row], width: int) -> dict[str, Any]:
     """A spec with its rows, of a fixed width in pixels: what vl-convert draws."""
-    return {**chart, "width": width, "datasets": {**chart.get("datasets", {}), _DATA: list(data)}}
+    return {**chart, "width": width, "datasets": {_DATA: list(data)}}
 
 
 def svg(kind: Kind, data: Sequence[Row], *, width: int, palette: Palette = PAGE) -> Markup:
@@ -167,21 +170,20 @@ def svg(kind: Kind, data: Sequence[Row], *, width: int, palette: Palette = PAGE)
 
 
 @functools.cache
-def bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script that leaves `vegaEmbed` alone on the window."""
+def script() -> str:
+    """What a page needs to draw: Vega and its kin (as `vegaEmbed`), and the specs (`prismSpecs`)."""
     import vl_convert  # noqa: PLC0415 - starts a JavaScript engine
 
-    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return "(() => {" + script + "\n})();\n"
+    libraries: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    kinds: tuple[Kind, ...] = ("uses", "success")
+    specs = json.dumps({kind: spec(kind) for kind in kinds}, separators=(",", ":"))
+    # In a function of its own: the bundle would otherwise leave hundreds of names in the page.
+    return f"window.prismSpecs = {specs};\n(() => {{{libraries}\n}})();\n"
 
 
-def page_json(kinds: Sequence[Kind], charts: dict[str, tuple[Kind, list[Row]]]) -> Markup:
-    """The specs and rows of a page for a `<script type="application/json">`, inert whatever the data says."""
-    content = {
-        "specs": {kind: spec(kind) for kind in kinds},
-        "charts": {name: {"spec": kind, "rows": data} for name, (kind, data) in charts.items()},
-    }
-    return script_json(content)
+def page_json(charts: Mapping[str, tuple[Kind, list[Row]]]) -> Markup:
+    """The rows of a page's charts by chart, for a `<script type="application/json">`."""
+    return script_json({name: {"spec": kind, "rows": data} for name, (kind, data) in charts.items()})
 
 
 def script_json(content: object) -> Markup:

@@ -93,9 +93,11 @@ class TrendPoint:
     current: bool
     usage_count: int
     success_rate: float | None
+    success_target: float | None
     uses: str
     success: str
     outcomes: str
+    response: str
 
 
 @dataclass(frozen=True)
@@ -325,7 +327,8 @@ def _news(
 def performers(
     rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Mapping[str, Any]]
 ) -> tuple[Performer, ...]:
-    performers = []
+    """Rows of `top_performing_prompts` with why; ``summary`` are the same period's rows by `prompt_id`."""
+    ranked = []
     for row in rows:
         known = summary.get(str(row["prompt_id"]), row)
         reasons = []
@@ -337,7 +340,7 @@ def performers(
         if row["average_rating"] is not None and known.get("rated_count"):
             people = fmt.sample(known["rated_count"], "rating")
             reasons.append(f"rated {fmt.rating(row['average_rating'])} ({people})")
-        performers.append(
+        ranked.append(
             Performer(
                 rank=int(row["rank"]),
                 prompt=prompt_name(known),
@@ -351,10 +354,11 @@ def performers(
                 why="; ".join(reasons) or "no outcome or rating is known",
             )
         )
-    return tuple(performers)
+    return tuple(ranked)
 
 
-def _trend(blocks: Sequence[trends.Block]) -> tuple[TrendPoint, ...]:
+def trend_points(blocks: Sequence[trends.Block], success_target: float | None) -> tuple[TrendPoint, ...]:
+    """The points of the trend charts, oldest first."""
     return tuple(
         TrendPoint(
             start=block.start,
@@ -363,9 +367,11 @@ def _trend(blocks: Sequence[trends.Block]) -> tuple[TrendPoint, ...]:
             current=block.current,
             usage_count=block.sums.usage_count,
             success_rate=block.sums.success_rate,
+            success_target=success_target,
             uses=fmt.count(block.sums.usage_count),
             success=fmt.percent(block.sums.success_rate),
             outcomes=fmt.count(block.sums.outcome_count),
+            response=fmt.duration(block.sums.average_response_time_ms),
         )
         for block in blocks
     )
@@ -410,7 +416,7 @@ def overview(
             empty=not row["usage_count"],
             news=_news(row, rows, all_alerts, period=period, start=start, as_of_date=as_of_date),
             cards=_cards(row, period, trends.total(daily, start, as_of_date), blocks),
-            trend=_trend(blocks),
+            trend=trend_points(blocks, row["target_success_rate"]),
             trend_grain="day" if grain == 1 else "week" if grain == 7 else f"{grain} days",
             top=performers(ranked[period], {str(one["prompt_id"]): one for one in rows}),
         )

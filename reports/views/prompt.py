@@ -18,6 +18,7 @@ from reports.marts import records
 from reports.metrics import METRICS, PERIOD_NAMES, SUCCESS, Change, Metric, Target
 from reports.options import PERIODS, ReportOptions
 from reports.views.common import Alert, Page, page, prompt_name
+from reports.views.overview import TrendPoint, trend_points
 from reports.views.prompts import Health, health
 
 # The trend of a prompt: half a year of weeks, since one prompt's days are too few to read.
@@ -92,19 +93,6 @@ class Prompt:
     breakdown_days: str
     open_alerts: tuple[Alert, ...]
     resolved_alerts: tuple[Alert, ...]
-
-
-@dataclass(frozen=True)
-class TrendPoint:
-    """One week of the prompt: numbers for the chart, words for the table behind it."""
-
-    days: str
-    usage_count: int
-    success_rate: float | None
-    uses: str
-    success: str
-    outcomes: str
-    response: str
 
 
 def _detail(metric: Metric, row: Mapping[str, Any]) -> str:
@@ -229,18 +217,7 @@ def prompt(
         facts=_facts(row, options),
         health=health(by_period.get(options.default_period)),
         periods=tuple(_period(by_period[period], targets) for period in PERIODS if period in by_period),
-        trend=tuple(
-            TrendPoint(
-                days=fmt.days_between(block.start, block.end),
-                usage_count=block.sums.usage_count,
-                success_rate=block.sums.success_rate,
-                uses=fmt.count(block.sums.usage_count),
-                success=fmt.percent(block.sums.success_rate),
-                outcomes=fmt.count(block.sums.outcome_count),
-                response=fmt.duration(block.sums.average_response_time_ms),
-            )
-            for block in blocks
-        ),
+        trend=trend_points(blocks, targets.get("success_rate")),
         breakdowns=tuple(_breakdown(*titles[by], frame) for by, frame in breakdowns.items() if len(frame)),
         breakdown_days=fmt.days_between(first, options.as_of_date),
         open_alerts=tuple(one for one in alerts if not one.resolved),

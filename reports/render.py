@@ -1,0 +1,386 @@
+"""The report as a folder of pages: marts -> frames -> views -> templates -> files, whole or not at all.
+
+The folder is built beside its place under a name that no reader looks at, flushed to disk and moved in with
+one rename; a report of the same date is swapped out in the same step. Knows no setting and no Dagster.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+import psycopg
+from markupsafe import Markup
+
+from reports import charts
+from reports.errors import ReportError
+from reports.marts import BREAKDOWNS, TARGETED, Marts, reading, records
+from reports.options import ReportOptions
+from reports.views import common
+from reports.views.alerts import alerts_page
+from reports.views.overview import Overview, TrendPoint, overview
+from reports.views.prompt import BREAKDOWN_DAYS, TREND_DAYS, prompt
+from reports.views.prompts import prompts
+
+TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
+MANIFEST = "report.json"
+LATEST = "latest"
+# Nothing but the report's own files, no code from text, no request to anywhere. `file:` stands beside 'self'
+# because Firefox counts no file on disk as the page's own origin.
+POLICY = (
+    "default-src 'none'; script-src 'self' file:; style-src 'self' file:; img-src 'self' file:; "
+    "base-uri 'none'; form-action 'none'"
+)
+_SCRIPT = "charts.js"
+_STATIC_WIDTH = 600
+# Prompts whose days are in memory at once.
+_CHUNK = 500
+_BUILDING, _REPLACED = ".building-", ".replaced-"
+
+
+@dataclass(frozen=True)
+class RenderedReport:
+    """A report on disk: its folder, how many pages and bytes, and whether ``latest`` shows it."""
+
+    path: Path
+    as_of_date: date
+    pages: int
+    size_bytes: int
+    is_latest: bool
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """The charts of one page: rows for the script, static SVG by chart, and the script's file name."""
+
+    data: Markup
+    svgs: Mapping[str, Markup]
+    script: str = _SCRIPT
+
+
+def environment() -> jinja2.Environment:
+    """The templates: everything is escaped, an undefined name is an error."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals["policy"] = POLICY
+    made.filters["sparkline"] = charts.sparkline
+    return made
+
+
+class _Writer:
+    """Writes the files of one folder and remembers what they come to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pages = 0
+        self.size_bytes = 0
+        self._templates = environment()
+
+    def page(self, name: str, template: str, **values: object) -> None:
+        self.file(name, self._templates.get_template(f"site/{template}").render(values).encode())
+        self.pages += 1
+
+    def file(self, name: str, content: bytes) -> None:
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        with path.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        self.size_bytes += len(content)
+
+
+def _trend_charts(
+    points: Sequence[TrendPoint], suffix: str = ""
+) -> dict[str, tuple[charts.Kind, list[charts.Row]]]:
+    kinds: tuple[charts.Kind, ...] = ("uses", "success")
+    return {f"{kind}{suffix}": (kind, charts.rows(kind, points)) for kind in kinds if points}
+
+
+def _overview_drawing(view: Overview) -> Drawing:
+    drawn = {}
+    for period in view.periods:
+        drawn.update(_trend_charts(period.trend, f"-{period.key}"))
+    shown = f"-{view.page.default_period}"
+    return Drawing(
+        charts.page_json(drawn),
+        {
+            name: charts.svg(kind, rows, width=_STATIC_WIDTH)
+            for name, (kind, rows) in drawn.items()
+            if name.endswith(shown) and rows
+        },
+    )
+
+
+def _prompt_drawing(points: Sequence[TrendPoint]) -> Drawing:
+    lines = {
+        "uses": charts.sparkline([point.usage_count for point in points], width=_STATIC_WIDTH, height=120),
+        "success": charts.sparkline(
+            [point.success_rate for point in points], width=_STATIC_WIDTH, height=120
+        ),
+    }
+    return Drawing(
+        charts.page_json(_trend_charts(points)), {name: line for name, line in lines.items() if line}
+    )
+
+
+def _assets(writer: _Writer) -> None:
+    for name in ("prism.css", "prism.js", "icon.svg"):
+        writer.file(f"assets/{name}", (TEMPLATES / "site" / name).read_bytes())
+    writer.file(f"assets/{_SCRIPT}", charts.script().encode())
+
+
+def _prompt_pages(
+    writer: _Writer,
+    marts: Marts,
+    *,
+    library: pd.DataFrame,
+    summary: pd.DataFrame,
+    alerts: Sequence[common.Alert],
+    targets: Mapping[str, float | None],
+    options: ReportOptions,
+) -> None:
+    """One page a prompt; the days of :data:`_CHUNK` prompts at a time are in memory."""
+    last = options.as_of_date
+    empty_days = marts.daily_by_prompt([], last, last)
+    empty_shares = marts.breakdown("model", [], last, last)
+    of_prompt: dict[str, list[common.Alert]] = {}
+    for one in alerts:
+        of_prompt.setdefault(one.prompt_id, []).append(one)
+    positions = summary.groupby("prompt_id", sort=False).indices
+    rows = records(library)
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        ids = [row["prompt_id"] for row in chunk]
+        found = [place for one in ids for place in positions.get(one, ())]
+        summaries: dict[str, list[dict[str, Any]]] = {}
+        for row in records(summary.iloc[found]):
+            summaries.setdefault(row["prompt_id"], []).append(row)
+        days = dict(
+            iter(marts.daily_by_prompt(ids, last - timedelta(days=TREND_DAYS - 1), last).groupby("prompt_id"))
+        )
+        shares = {
+            by: dict(
+                iter(
+                    marts.breakdown(by, ids, last - timedelta(days=BREAKDOWN_DAYS - 1), last).groupby(
+                        "prompt_id"
+                    )
+                )
+            )
+            for by in BREAKDOWNS
+        }
+        for row in chunk:
+            one = row["prompt_id"]
+            view = prompt(
+                row=row,
+                summary=summaries.get(one, []),
+                daily=days.get(one, empty_days),
+                breakdowns={by: frames.get(one, empty_shares) for by, frames in shares.items()},
+                alerts=of_prompt.get(one, []),
+                targets=targets,
+                options=options,
+            )
+            writer.page(
+                common.prompt_href(row), "prompt.html", view=view, drawing=_prompt_drawing(view.trend)
+            )
+
+
+def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> None:
+    dashboard, summary = marts.dashboard(), marts.summary()
+    library, alert_rows = marts.prompts(), marts.alerts()
+    first_day = options.as_of_date - timedelta(days=common.QUALITY_DAYS - 1)
+    names = {row["prompt_id"]: common.prompt_name(row) for row in records(library)}
+    targets = {name: records(dashboard)[0][f"target_{name}"] for name in TARGETED}
+    main = overview(
+        dashboard=dashboard,
+        summary=summary,
+        top=marts.top(),
+        alert_rows=alert_rows,
+        daily=marts.daily(options.as_of_date),
+        quality=marts.data_quality(first_day, options.as_of_date),
+        options=options,
+    )
+    _assets(writer)
+    writer.page("index.html", "index.html", view=main, drawing=_overview_drawing(main))
+    writer.page(
+        "prompts.html", "prompts.html", view=prompts(library=library, summary=summary, options=options)
+    )
+    writer.page(
+        "alerts.html",
+        "alerts.html",
+        view=alerts_page(alert_rows=alert_rows, names=names, options=options),
+    )
+    _prompt_pages(
+        writer,
+        marts,
+        library=library,
+        summary=summary,
+        alerts=common.alerts(alert_rows, options.as_of_date, names),
+        targets=targets,
+        options=options,
+    )
+
+
+def render_report(
+    connection: psycopg.Connection[Any],
+    reports_dir: Path,
+    options: ReportOptions,
+    *,
+    files: Mapping[str, bytes] | None = None,
+) -> RenderedReport:
+    """Renders the report of ``options.as_of_date`` into ``reports_dir/<date>/`` and moves ``latest`` to it.
+
+    ``connection`` must be idle. ``files`` are put into the folder beside the pages (the digest mail). Raises
+    :class:`ReportError` where the marts are of another date or the folder can't be written; what was there
+    before is then as it was. ``latest`` never moves back to an older date.
+    """
+    name = options.as_of_date.isoformat()
+    final = reports_dir / name
+    try:
+        reports_dir.mkdir(parents=True, exist_ok=True)
+        with _alone(reports_dir):
+            _sweep(reports_dir)
+            building = Path(tempfile.mkdtemp(prefix=f"{_BUILDING}{name}-", dir=reports_dir))
+            try:
+                building.chmod(0o755)
+                writer = _Writer(building)
+                with reading(connection, options.marts_schema, options.as_of_date) as marts:
+                    _write(writer, marts, options)
+                for file, content in (files or {}).items():
+                    writer.file(file, content)
+                writer.file(MANIFEST, _manifest(options, writer.pages))
+                _flush_folders(building)
+                _move_in(building, final)
+            finally:
+                shutil.rmtree(building, ignore_errors=True)
+            is_latest = _point_latest(reports_dir, name)
+            _fsync(reports_dir)
+    except OSError as error:
+        raise ReportError(
+            f"the report can't be written: {error.strerror or error}",
+            where=str(reports_dir),
+            mend="Make room or mend the permissions, and run it again; the earlier reports are untouched.",
+        ) from error
+    return RenderedReport(final, options.as_of_date, writer.pages, writer.size_bytes, is_latest)
+
+
+def _manifest(options: ReportOptions, pages: int) -> bytes:
+    finished = options.build.finished_at
+    content = {
+        "as_of_date": options.as_of_date.isoformat(),
+        "title": options.title,
+        "build": options.build.state,
+        "built_at": finished.isoformat() if finished else None,
+        "pages": pages,
+        "version": options.version,
+    }
+    return json.dumps(content, indent=2).encode() + b"\n"
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds the folder against other renders; a killed one lets go at once."""
+    with (folder / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _sweep(folder: Path) -> None:
+    """Clears up after a render that was killed: half-built folders go, a report moved aside comes back."""
+    for aside in folder.glob(f"{_REPLACED}*"):
+        place = folder / aside.name.removeprefix(_REPLACED)
+        if place.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.rename(place)
+    for half in folder.glob(f"{_BUILDING}*"):
+        shutil.rmtree(half, ignore_errors=True)
+
+
+def _fsync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_folders(folder: Path) -> None:
+    for inner, _, _ in os.walk(folder):
+        _fsync(Path(inner))
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two paths in one step (Linux's renameat2); False where the system can't."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    at_working_folder, exchange = -100, 2
+    if renameat2(at_working_folder, os.fsencode(one), at_working_folder, os.fsencode(other), exchange) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
+        return False
+    raise OSError(code, os.strerror(code), str(other))
+
+
+def _move_in(building: Path, final: Path) -> None:
+    """Puts the finished folder in its place; what stood there leaves in the same step if the system can."""
+    if not final.exists():
+        building.rename(final)
+        return
+    if _exchange(building, final):
+        return
+    aside = final.with_name(_REPLACED + final.name)
+    final.rename(aside)
+    building.rename(final)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _shown_by(latest: Path) -> str:
+    """The date that ``latest`` shows; empty where it shows none."""
+    try:
+        if latest.is_symlink():
+            return latest.readlink().name if latest.exists() else ""
+        return str(json.loads((latest / MANIFEST).read_text(encoding="utf-8"))["as_of_date"])
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
+def _point_latest(reports_dir: Path, name: str) -> bool:
+    """Lets ``latest`` show the report ``name`` unless it shows a later one; True where it now does."""
+    latest = reports_dir / LATEST
+    if _shown_by(latest) > name:
+        return False
+    fresh = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=reports_dir))
+    try:
+        link = fresh / LATEST
+        try:
+            link.symlink_to(name, target_is_directory=True)
+        except OSError:  # a file system without symbolic links
+            shutil.copytree(reports_dir / name, link)
+        if latest.is_dir() and not latest.is_symlink():
+            latest.rename(fresh / "old")
+        link.replace(latest)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return True
