@@ -6,14 +6,17 @@
     {%- set p = '(' ~ successes ~ '::double precision / nullif(' ~ trials ~ ', 0))' -%}
     {%- set n = 'nullif(' ~ trials ~ ', 0)::double precision' -%}
     {%- set sign = '-' if end == 'low' else '+' -%}
-    least(1, greatest(0,
+    {#- `least` and `greatest` pass over nulls, hence the case; rounding must put no end
+        on the wrong side of the share itself -#}
+    {%- set clamp = 'greatest(0, least(' if end == 'low' else 'least(1, greatest(' -%}
+    case when {{ trials }} > 0 then {{ clamp }}{{ p }},
         (
             {{ p }} + {{ z * z / 2 }} / {{ n }}
             {{ sign }} {{ z }} * sqrt(
                 {{ p }} * (1 - {{ p }}) / {{ n }} + {{ z * z / 4 }} / ({{ n }} * {{ n }})
             )
         ) / (1 + {{ z * z }} / {{ n }})
-    ))
+    )) end
 {%- endmacro %}
 
 
