@@ -200,8 +200,8 @@ def parse(content: bytes) -> Content:
         report=str(report),
         as_of_date=date.fromisoformat(day),
         subject=str(message["Subject"]),
-        text=text.get_content(),
-        html=None if html is None else html.get_content(),
+        text=text.get_content().replace("\r\n", "\n"),
+        html=None if html is None else html.get_content().replace("\r\n", "\n"),
         chart=images[0].get_content() if images else None,
     )
 
