@@ -60,11 +60,9 @@ final as (
         sums.total_tokens::bigint as total_tokens,
         sums.priced_count,
         sums.total_cost::numeric(20, 10) as total_cost,
-        (sums.total_cost / nullif(sums.priced_count, 0))::numeric(20, 10)
-            as cost_per_use,
-        (
-            sums.total_cost / nullif(sums.priced_success_count, 0)
-        )::numeric(20, 10) as cost_per_success,
+        {{ ratio('sums.total_cost', 'sums.priced_count') }} as cost_per_use,
+        {{ ratio('sums.total_cost', 'sums.priced_success_count') }}
+            as cost_per_success,
         -- reach
         coalesce(reach.user_count, 0) as user_count,
         coalesce(reach.session_count, 0) as session_count,

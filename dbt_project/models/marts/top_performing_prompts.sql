@@ -76,7 +76,7 @@ final as (
         success_rate_low,
         shrunken_rating,
         speed_score,
-        cost_score::double precision as cost_score,
+        cost_score,
         usage_count,
         outcome_count,
         success_rate,

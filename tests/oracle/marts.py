@@ -1,0 +1,232 @@
+"""The summary and the dashboard computed a second time, from the contract's definitions and with pandas alone.
+
+Shares nothing with the dbt project: no SQL, no daily sums, no histogram. Reads the raw rows as frames.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, timedelta
+from fractions import Fraction
+from typing import Any
+
+import pandas as pd
+
+LENGTHS: Mapping[str, int | None] = {
+    "day": 1,
+    "week": 7,
+    "month": 30,
+    "quarter": 90,
+    "year": 365,
+    "all": None,
+}
+MINIMUM_SAMPLE = 20
+_COMPARED = ("usage_count", "success_rate", "average_rating", "average_response_time_ms", "total_cost")
+Z = 1.959963984540054
+
+
+def resolve(usage: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
+    """The uses with `prompt`: the library's id, or ``("unlisted", key)``."""
+    by_id = set(prompts["prompt_id"])
+    elder_first = prompts.sort_values("created_at", na_position="last", kind="stable")
+    by_name = elder_first.drop_duplicates("name").set_index("name")["prompt_id"].to_dict()
+
+    def prompt(key: str) -> Any:
+        return key if key in by_id else by_name.get(key, ("unlisted", key))
+
+    return usage.assign(prompt=usage["prompt_key"].map(prompt))
+
+
+def with_days(usage: pd.DataFrame, timezone: str) -> pd.DataFrame:
+    """The uses with `day`, cut in ``timezone``."""
+    days = pd.to_datetime(usage["used_at"], utc=True).dt.tz_convert(timezone).dt.date
+    return usage.assign(day=days)
+
+
+def window(period: str, as_of: date, first_use: date | None) -> tuple[date | None, date | None]:
+    """First day of the period and of the one before; null where there is none."""
+    length = LENGTHS[period]
+    if length is None:
+        return first_use, None
+    return as_of - timedelta(days=length - 1), as_of - timedelta(days=2 * length - 1)
+
+
+def summary(usage: pd.DataFrame, prompts: pd.DataFrame, as_of: date, timezone: str) -> pd.DataFrame:
+    """One row a period and prompt, with the contract's columns; `prompt` as :func:`resolve` gives it."""
+    uses = _up_to(usage, prompts, as_of, timezone)
+    names = _names(uses, prompts)
+    rows = []
+    for period in LENGTHS:
+        start, before = window(period, as_of, uses["day"].min() if len(uses) else None)
+        for prompt, name in names.items():
+            mine = uses[uses["prompt"] == prompt] if len(uses) else uses
+            now = mine[mine["day"] >= start] if start else mine
+            rows.append(
+                {
+                    "period": period,
+                    "period_start": start,
+                    "period_end": as_of,
+                    "prompt": prompt,
+                    "prompt_name": name,
+                    **measures(now),
+                    **_before(mine, start, before, _COMPARED),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def dashboard(
+    usage: pd.DataFrame,
+    prompts: pd.DataFrame,
+    agents: pd.DataFrame,
+    mappings: pd.DataFrame,
+    as_of: date,
+    timezone: str,
+) -> pd.DataFrame:
+    """One row a period, with the contract's columns but for the alerts."""
+    uses = _up_to(usage, prompts, as_of, timezone)
+    mapped = mappings[["source", "agent_id"]].drop_duplicates()
+    rows = []
+    for period in LENGTHS:
+        start, before = window(period, as_of, uses["day"].min() if len(uses) else None)
+        now = uses[uses["day"] >= start] if start else uses
+        values = measures(now)
+        rows.append(
+            {
+                "period": period,
+                "total_prompts": len(prompts),
+                "active_prompts": int((prompts["status"] == "active").sum()),
+                "used_prompts": now["prompt"].nunique(),
+                "suite_prompts": int(prompts["suite"].notna().sum()),
+                "total_agents": len(agents),
+                "mapped_agents": len(mapped),
+                "total_mappings": len(mappings),
+                "average_mappings_per_agent": len(mappings) / len(mapped) if len(mapped) else None,
+                **{
+                    name: values[name]
+                    for name in (
+                        "usage_count", "success_rate", "average_rating", "average_response_time_ms",
+                        "total_tokens", "total_cost",
+                    )
+                },
+                **_before(uses, start, before, (*_COMPARED, "total_tokens", "used_prompts")),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def measures(uses: pd.DataFrame) -> dict[str, Any]:
+    """The contract's numbers over some uses: a count over nothing 0, a sum or ratio over nothing null."""
+    outcomes = uses["success"].dropna().astype(bool)
+    errors = [_is_error(*pair) for pair in zip(uses["is_error"], uses["success"], strict=True)]
+    known_errors = [error for error in errors if error is not None]
+    ratings = uses["rating"].dropna()
+    times = uses["response_time_ms"].dropna()
+    priced = uses[uses["cost"].notna()]
+    cost = sum(priced["cost"]) if len(priced) else None
+    successes = int(outcomes.sum())
+    priced_successes = int(priced["success"].eq(True).sum())
+    tokens = uses["total_tokens"].dropna()
+    low, high = wilson(successes, len(outcomes))
+    return {
+        "usage_count": len(uses),
+        "outcome_count": len(outcomes),
+        "success_count": successes,
+        "success_rate": successes / len(outcomes) if len(outcomes) else None,
+        "success_rate_low": low,
+        "success_rate_high": high,
+        "error_count": sum(known_errors),
+        "error_rate": sum(known_errors) / len(known_errors) if known_errors else None,
+        "rated_count": len(ratings),
+        "average_rating": ratings.mean() if len(ratings) else None,
+        "average_response_time_ms": times.mean() if len(times) else None,
+        "p50_response_time_ms": nearest_rank(times, Fraction(50, 100)),
+        "p95_response_time_ms": nearest_rank(times, Fraction(95, 100)),
+        "p99_response_time_ms": nearest_rank(times, Fraction(99, 100)),
+        "total_tokens": int(tokens.sum()) if len(tokens) else None,
+        "total_cost": cost,
+        "cost_per_use": cost / len(priced) if cost is not None else None,
+        "cost_per_success": cost / priced_successes if cost is not None and priced_successes else None,
+        "user_count": uses["user_key"].dropna().nunique(),
+        "session_count": len(uses[["source", "session_id"]].dropna().drop_duplicates()),
+        "last_used_at": uses["used_at"].max() if len(uses) else None,
+        "health": health(
+            {
+                "success_rate": (successes / len(outcomes) if len(outcomes) else 0, len(outcomes)),
+                "average_rating": (ratings.mean() if len(ratings) else 0, len(ratings)),
+                "average_response_time_ms": (times.mean() if len(times) else 0, len(times)),
+                "error_rate": (sum(known_errors) / max(1, len(known_errors)), len(known_errors)),
+            }
+        ),
+    }
+
+
+_ALERTS: Mapping[str, Callable[[float], bool]] = {
+    "success_rate": lambda value: value < 0.70,
+    "average_rating": lambda value: value < 3.0,
+    "average_response_time_ms": lambda value: value > 5000,
+    "error_rate": lambda value: value > 0.20,
+}
+_TARGETS_MISSED: Mapping[str, Callable[[float], bool]] = {
+    "success_rate": lambda value: value <= 0.80,
+    "average_rating": lambda value: value <= 4.0,
+    "average_response_time_ms": lambda value: value >= 2000,
+}
+
+
+def health(metrics: Mapping[str, tuple[float, int]]) -> str:
+    """The verdict over metrics given as (value, sample)."""
+    known = {name: value for name, (value, sample) in metrics.items() if sample >= MINIMUM_SAMPLE}
+    if not known:
+        return "no_data"
+    if any(_ALERTS[name](value) for name, value in known.items()):
+        return "at_risk"
+    if any(_TARGETS_MISSED[name](value) for name, value in known.items() if name in _TARGETS_MISSED):
+        return "watch"
+    return "healthy"
+
+
+def wilson(successes: int, trials: int) -> tuple[float | None, float | None]:
+    """The Wilson interval at 95 %, from its quadratic: both p with |p - s/n| = z sqrt(p (1 - p) / n)."""
+    if not trials:
+        return None, None
+    share = successes / trials
+    a, b, c = 1 + Z**2 / trials, -(2 * share + Z**2 / trials), share**2
+    root = math.sqrt(max(0.0, b**2 - 4 * a * c))
+    return (-b - root) / (2 * a), (-b + root) / (2 * a)
+
+
+def nearest_rank(values: pd.Series, share: Fraction) -> float | None:
+    """The smallest value that at least ``share`` of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[math.ceil(share * len(ordered)) - 1] if ordered else None
+
+
+def _is_error(is_error: Any, success: Any) -> bool | None:
+    if not pd.isna(is_error):
+        return bool(is_error)
+    return None if pd.isna(success) else not success
+
+
+def _up_to(usage: pd.DataFrame, prompts: pd.DataFrame, as_of: date, timezone: str) -> pd.DataFrame:
+    uses = resolve(with_days(usage, timezone), prompts)
+    return uses[uses["day"] <= as_of]
+
+
+def _names(uses: pd.DataFrame, prompts: pd.DataFrame) -> dict[Any, str]:
+    names = dict(zip(prompts["prompt_id"], prompts["name"], strict=True))
+    for prompt in uses["prompt"].unique():
+        if prompt not in names:
+            names[prompt] = prompt[1]
+    return names
+
+
+def _before(
+    uses: pd.DataFrame, start: date | None, before: date | None, names: Sequence[str]
+) -> dict[str, Any]:
+    if before is None or start is None:
+        return {f"previous_{name}": None for name in names}
+    earlier = uses[(uses["day"] >= before) & (uses["day"] < start)]
+    values = {**measures(earlier), "used_prompts": earlier["prompt"].nunique()}
+    return {f"previous_{name}": values[name] for name in names}
