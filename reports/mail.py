@@ -276,6 +276,7 @@ def _render(name: str, *, html: bool, **view: Any) -> str:
         autoescape=html,  # noqa: S701 - plain text is the other form; HTML always escapes
         undefined=jinja2.StrictUndefined,
         finalize=_plain,
+        keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
