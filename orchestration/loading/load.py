@@ -1,0 +1,376 @@
+"""A source into ``raw``, batch by batch: each one transaction, retried where the server went away.
+
+Composes sources, validation and merge; knows no format and no SQL of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from datetime import time as clock
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+import pyarrow as pa
+
+from orchestration.errors import PrismError
+from orchestration.loading import library, merge
+from orchestration.loading.validate import Checked, Rules, check
+from orchestration.settings import Settings, Source
+from orchestration.sources.open import open_source
+from orchestration.sources.protocol import Batch, Entity, Reader, SourceLostError
+from orchestration.warehouse import Warehouse
+
+log = logging.getLogger(__name__)
+
+# called after each batch with the rows read so far; the total is not known beforehand
+Progress = Callable[[int, int | None], None]
+
+_ATTEMPTS = 8  # half a minute in all; a server that recovers from a crash needs some seconds
+_READ_ATTEMPTS = 3
+_LARGEST_LIBRARY = 256 << 20
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What one batch did. rows_read = inserted + updated + unchanged + superseded + rejected."""
+
+    batch_id: int
+    source: str
+    entity: Entity
+    location: str
+    rows_read: int
+    inserted: int
+    updated: int
+    unchanged: int
+    superseded: int
+    rejected: int
+    values_rejected: int
+    deleted: int
+
+    def __str__(self) -> str:
+        fates = ("inserted", "updated", "unchanged", "superseded", "rejected", "deleted")
+        told = [f"{getattr(self, fate):,} {fate}" for fate in fates if getattr(self, fate)]
+        if self.values_rejected:
+            told.append(f"{self.values_rejected:,} values unreadable")
+        return (
+            f"{self.source}: {self.rows_read:,} rows of {self.entity} from {self.location}"
+            f"{': ' if told else ''}{', '.join(told)}"
+        )
+
+
+def load_source(
+    warehouse: Warehouse,
+    source: Source,
+    settings: Settings,
+    *,
+    files: Sequence[Path] | None = None,
+    progress: Progress | None = None,
+) -> list[BatchResult]:
+    """Loads what is new of one source; ``files`` instead of those that its path names.
+
+    Returns one result a batch. Loading the same again changes nothing. Raises :class:`PrismError` where
+    the source can't be read, lacks what is required or the warehouse stays away; batches that were
+    committed before stand, and the next load goes on from them.
+    """
+    with _Session(warehouse) as session:
+        load = _Load(session, source, settings, progress)
+        for attempt in range(_READ_ATTEMPTS):
+            try:
+                with open_source(source, settings, warehouse, files=files).reader() as reader:
+                    for entity in reader.entities:
+                        load.entity(reader, entity)
+                break
+            except SourceLostError as error:
+                if attempt == _READ_ATTEMPTS - 1:
+                    raise PrismError(
+                        str(error),
+                        where=f"source {source.name}",
+                        mend="What was read is loaded. Load again once that server is well.",
+                    ) from None
+                log.warning("%s; it is read again", error)
+        return load.results
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    batch: Batch
+    checked: Checked
+    encoded: pa.Buffer
+    started_at: datetime
+
+
+class _Load:
+    """One load of one source."""
+
+    def __init__(
+        self, session: _Session, source: Source, settings: Settings, progress: Progress | None
+    ) -> None:
+        self.results: list[BatchResult] = []
+        self._session = session
+        self._source = source.name
+        self._timezone = settings.config.timezone
+        self._progress = progress
+        privacy = settings.config.privacy
+        self._rules = Rules(
+            now=datetime.now(UTC),
+            start=datetime.combine(settings.config.start_date, clock(), settings.zone),
+            hmac_key=None if privacy.persons == "plain" else settings.hmac_key(),
+            with_texts=privacy.prompt_texts == "full",
+        )
+
+    def entity(self, reader: Reader, entity: Entity) -> None:
+        """Everything that is new of one entity."""
+        marks = self._session.run(lambda connection, _: merge.watermarks(connection, self._source, entity))
+        batches = reader.batches(entity, marks)
+        if entity != "usage":
+            self._library(reader, entity, batches)
+            return
+        # while the server merges one batch, the next is read and checked
+        prepared = self._prepared(reader, batches)
+        with ThreadPoolExecutor(max_workers=1) as ahead:
+            upcoming = ahead.submit(next, prepared, None)
+            while (current := upcoming.result()) is not None:
+                upcoming = ahead.submit(next, prepared, None)
+                self._usage(current)
+
+    def _prepared(self, reader: Reader, batches: Iterator[Batch]) -> Iterator[_Prepared]:
+        started_at = datetime.now(UTC)
+        for batch in batches:
+            checked = check(batch, reader.readings, self._rules)
+            yield _Prepared(batch, checked, merge.encode_usage(checked.rows), started_at)
+            started_at = datetime.now(UTC)
+
+    def _usage(self, prepared: _Prepared) -> None:
+        batch, checked = prepared.batch, prepared.checked
+
+        def work(connection: psycopg.Connection, batch_id: int) -> merge.Merged:
+            return merge.merge_usage(
+                connection,
+                encoded=prepared.encoded,
+                count=checked.rows.num_rows,
+                with_texts=self._rules.with_texts,
+                source=self._source,
+                batch_id=batch_id,
+                timezone=self._timezone,
+            )
+
+        self._write(batch.entity, batch.place, batch.watermark, checked, prepared.started_at, work)
+
+    def _library(self, reader: Reader, entity: Entity, batches: Iterator[Batch]) -> None:
+        """A library is small, and read whole: what is not in it any more is gone."""
+        started_at = datetime.now(UTC)
+        parts: list[Checked] = []
+        places: list[str] = []
+        size = 0
+        for batch in batches:
+            parts.append(check(batch, reader.readings, self._rules))
+            places.append(batch.place)
+            size += parts[-1].rows.nbytes
+            if size > _LARGEST_LIBRARY:
+                raise PrismError(
+                    f"over {_LARGEST_LIBRARY >> 20} MB of {entity.replace('_', ' ')}: this is no library",
+                    where=f"source {self._source}: {batch.place}",
+                    mend="If it is a log of uses, set `entity: usage`.",
+                )
+        if not parts:
+            return
+        rows = pa.concat_tables([part.rows for part in parts])
+        kept = library.finish(rows, entity, self._source)
+        whole = Checked(
+            entity=entity,
+            rows=kept,
+            superseded=rows.num_rows - kept.num_rows,
+            rejects=pa.concat_tables([part.rejects for part in parts]),
+            rows_read=sum(part.rows_read for part in parts),
+        )
+        if whole.rejected:
+            log.warning(
+                "source %s: %d of its %s could not be read, so none is marked deleted this time",
+                self._source, whole.rejected, entity,
+            )  # fmt: skip
+
+        def work(connection: psycopg.Connection, batch_id: int) -> merge.Merged:
+            return merge.merge_library(
+                connection,
+                entity=entity,
+                rows=kept,
+                source=self._source,
+                batch_id=batch_id,
+                complete=not whole.rejected,
+                own_versions="prompt_versions" in reader.entities,
+            )
+
+        place = places[0] if len(set(places)) == 1 else f"{places[0]} and {len(set(places)) - 1} more"
+        self._write(entity, place, None, whole, started_at, work)
+
+    def _write(
+        self,
+        entity: Entity,
+        location: str,
+        watermark: Mapping[str, Any] | None,
+        checked: Checked,
+        started_at: datetime,
+        work: Callable[[psycopg.Connection, int], merge.Merged],
+    ) -> None:
+        """One batch in one transaction: rows, days, rejects, watermark, and the batch's own record."""
+
+        def transaction(connection: psycopg.Connection, batch_id: int) -> BatchResult:
+            merged = work(connection, batch_id)
+            merge.record(
+                connection,
+                batch_id=batch_id,
+                source=self._source,
+                entity=entity,
+                location=location,
+                started_at=started_at,
+                rows_read=checked.rows_read,
+                merged=merged,
+                superseded=checked.superseded,
+                rejects=checked.rejects,
+                rejected=checked.rejected,
+                watermark=watermark,
+            )
+            return BatchResult(
+                batch_id=batch_id,
+                source=self._source,
+                entity=entity,
+                location=location,
+                rows_read=checked.rows_read,
+                inserted=merged.inserted,
+                updated=merged.updated,
+                unchanged=merged.unchanged,
+                superseded=merged.superseded + checked.superseded,
+                rejected=checked.rejected,
+                values_rejected=checked.values_rejected,
+                deleted=merged.deleted,
+            )
+
+        self.results.append(self._session.run(transaction))
+        if self._progress is not None:
+            self._progress(sum(result.rows_read for result in self.results), None)
+
+
+class _Session:
+    """A load's one connection, under the lock that keeps two loads apart; opened anew where it is lost."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+        self._stack = ExitStack()
+        self._connection: psycopg.Connection | None = None
+        self._backend: tuple[int, datetime] | None = None
+
+    def __enter__(self) -> _Session:
+        self._open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def run(self, work: Callable[[psycopg.Connection, int], _T]) -> _T:
+        """``work`` with a connection and a batch's number, in one transaction, until it is committed.
+
+        A connection that is lost, a deadlock and the like are tried again; where the answer to a COMMIT
+        was lost, the batch's own record tells whether it landed.
+        """
+        failure: Exception | None = None
+        sent: tuple[int, _T] | None = None  # what the COMMIT without an answer would have made true
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(min(0.25 * 2 ** (attempt - 1), 5))
+            try:
+                connection = self._open()
+            except (psycopg.OperationalError, PrismError) as error:
+                if failure is None:
+                    raise
+                log.warning("no connection to the warehouse yet: %s", error)
+                continue
+            try:
+                if sent is not None and merge.landed(connection, sent[0]):
+                    return sent[1]
+                sent = None
+                batch_id = merge.next_batch_id(connection)
+                done = work(connection, batch_id)
+                sent = (batch_id, done)
+                connection.commit()
+            except psycopg.Error as error:
+                transient = _is_transient(error, connection)
+                self._close()
+                if not transient:
+                    raise PrismError(
+                        f"the warehouse refused a batch: {' '.join(str(error).split())}",
+                        where=self._warehouse.where,
+                        mend=_mend(error),
+                    ) from error
+                log.warning("the warehouse's connection was lost (%s); trying again", error)
+                failure = error
+            except BaseException:
+                self._close()
+                raise
+            else:
+                return done
+        raise PrismError(
+            f"the warehouse went away while a batch was loaded: {' '.join(str(failure).split())}",
+            where=self._warehouse.where,
+            mend="Whether the last batch was loaded is not known; loading again is safe. "
+            "Load again once the server is well.",
+        ) from failure
+
+    def _open(self) -> psycopg.Connection:
+        if self._connection is not None:
+            return self._connection
+        self._stack = ExitStack()
+        self._stack.enter_context(self._warehouse.lock("load"))
+        connection = self._warehouse.connect()
+        self._stack.callback(connection.close)
+        if self._backend is not None:
+            # the session that was lost may still be at work, holding its rows or even committing them
+            connection.execute(
+                """
+                select pg_terminate_backend(pid, 10000) from pg_stat_activity
+                where pid = %s and backend_start = %s
+                """,
+                self._backend,
+            )
+        connection.execute("set temp_buffers = '32MB'")
+        row = connection.execute(
+            "select pid, backend_start from pg_stat_activity where pid = pg_backend_pid()"
+        ).fetchone()
+        assert row is not None
+        self._backend = (row[0], row[1])
+        connection.commit()
+        self._connection = connection
+        return connection
+
+    def _close(self) -> None:
+        self._connection = None
+        try:
+            self._stack.close()
+        except psycopg.Error as error:
+            log.debug("closing the warehouse's connection: %s", error)
+
+
+def _is_transient(error: psycopg.Error, connection: psycopg.Connection) -> bool:
+    """Whether the same batch may well go through on another try."""
+    if connection.broken or connection.closed:
+        return True
+    state = error.sqlstate or ""
+    return state.startswith(("08", "40", "57P")) or state == "53300"
+
+
+def _mend(error: psycopg.Error) -> str:
+    if isinstance(error, psycopg.errors.DiskFull):
+        return "Make room on the disk of that server, and load again."
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return "Use a role that may write the schema raw; `prism db setup` grants it."
+    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
+        return "Bring the warehouse up to date: prism db setup."
+    return "Nothing of that batch was loaded; the batches before it stand."

@@ -1,0 +1,485 @@
+"""Checked rows into ``raw``: COPY into a temporary table, then one merge. All SQL of the loading is here.
+
+Each function runs inside its caller's transaction and commits nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, LiteralString
+
+import psycopg
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from orchestration.errors import PrismError
+from orchestration.loading.library import KEYS
+from orchestration.sources.protocol import Entity
+
+# column of raw.prompt_usage -> (canonical column, type); the key (source, usage_id) stands apart
+_USAGE: Mapping[str, tuple[str, LiteralString]] = {
+    "prompt_key": ("prompt_key", "text"),
+    "prompt_version": ("prompt_version", "text"),
+    "agent_key": ("agent_key", "text"),
+    "user_key": ("user_key", "text"),
+    "session_id": ("session_id", "text"),
+    "model": ("model", "text"),
+    "used_at": ("used_at", "timestamptz"),
+    "updated_at": ("updated_at", "timestamptz"),
+    "response_time_ms": ("response_time_ms", "double precision"),
+    "success": ("success", "boolean"),
+    "is_error": ("is_error", "boolean"),
+    "error_type": ("error_type", "text"),
+    "rating": ("rating", "double precision"),
+    "rating_source": ("rating_source", "text"),
+    "input_tokens": ("input_tokens", "bigint"),
+    "output_tokens": ("output_tokens", "bigint"),
+    "total_tokens": ("total_tokens", "bigint"),
+    "cost": ("cost", "numeric(20, 10)"),
+    "cost_source": ("cost_source", "text"),
+    "ip_hash": ("ip_address", "text"),
+    "user_agent_hash": ("user_agent", "text"),
+}
+_TEXTS = ("user_prompt", "enhanced_prompt")
+_PART = 1 << 20
+
+# A library that shrinks by more than this share, and by more than this many rows, is a fault at its source.
+_MOST_DELETED = 0.1
+_FEW = 5
+
+
+@dataclass
+class Merged:
+    """What a merge did: rows by fate, and the days that were touched."""
+
+    inserted: int
+    updated: int
+    unchanged: int
+    superseded: int = 0
+    deleted: int = 0
+    days: set[date] = field(default_factory=set)
+
+
+def encode_usage(rows: pa.Table) -> pa.Buffer:
+    """The rows as COPY takes them; no server is needed yet."""
+    names = ["usage_id", *(canonical for canonical, _ in _USAGE.values())]
+    return _encoded(rows.select([*names, *(name for name in _TEXTS if name in rows.column_names)]))
+
+
+def merge_usage(
+    connection: psycopg.Connection,
+    *,
+    encoded: pa.Buffer,
+    count: int,
+    with_texts: bool,
+    source: str,
+    batch_id: int,
+    timezone: str,
+) -> Merged:
+    """Merges ``count`` rows, one of each key, as :func:`encode_usage` gave them.
+
+    A lower updated_at never overwrites a higher one; where one of the two is unknown, these rows win. Days
+    are cut in ``timezone``: a row's old day counts as touched, too.
+    """
+    if not count:
+        return Merged(0, 0, 0)
+    texts = _TEXTS if with_texts else ()
+    connection.execute(
+        sql.SQL("create temporary table staged_usage (usage_id text, {}) on commit drop").format(
+            sql.SQL(", ").join(
+                sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(type_))
+                for name, type_ in [
+                    *((name, type_) for name, (_, type_) in _USAGE.items()),
+                    *((name, "text") for name in texts),
+                ]
+            )
+        )
+    )
+    _copy(connection, sql.SQL("staged_usage"), encoded)
+    names: dict[str, sql.Composable] = {
+        "columns": _list(_USAGE),
+        "kept": _list(_USAGE, "kept"),
+        "staged": _list(_USAGE, "staged"),
+    }
+    values = {"source": source, "batch_id": batch_id, "timezone": timezone}
+    added = connection.execute(
+        sql.SQL(
+            """
+            with added as (
+                insert into raw.prompt_usage (source, usage_id, {columns}, batch_id, loaded_at)
+                select %(source)s, usage_id, {columns}, %(batch_id)s, now() from staged_usage
+                on conflict (source, usage_id) do nothing
+                returning used_at
+            )
+            select (used_at at time zone %(timezone)s)::date, count(*) from added group by 1
+            """
+        ).format(**names),
+        values,
+    ).fetchall()
+    inserted = sum(number for _, number in added)
+    merged = Merged(inserted, 0, 0, days={day for day, _ in added})
+    if inserted < count:
+        _update(connection, names, values, merged, count - inserted)
+    if with_texts:
+        _merge_texts(connection, values)
+    return merged
+
+
+def _update(
+    connection: psycopg.Connection,
+    names: Mapping[str, sql.Composable],
+    values: Mapping[str, Any],
+    merged: Merged,
+    count: int,
+) -> None:
+    """The rows whose key was there before this batch."""
+    connection.execute("analyze staged_usage (usage_id)")
+    pairs = sql.SQL(
+        """
+        staged_usage as staged
+        inner join raw.prompt_usage as kept
+            on kept.source = %(source)s and kept.usage_id = staged.usage_id
+                and kept.batch_id <> %(batch_id)s
+        """
+    )
+    changed = sql.SQL(
+        """
+        (staged.updated_at < kept.updated_at) is not true
+        and (({kept}) is distinct from ({staged}) or kept.deleted_at is not null)
+        """
+    ).format(**names)
+    row = connection.execute(
+        sql.SQL(
+            """
+            select
+                count(*) filter (where staged.updated_at < kept.updated_at),
+                count(*) filter (where {changed}),
+                array_agg(distinct (kept.used_at at time zone %(timezone)s)::date) filter (where {changed}),
+                array_agg(distinct (staged.used_at at time zone %(timezone)s)::date) filter (where {changed})
+            from {pairs}
+            """
+        ).format(changed=changed, pairs=pairs),
+        values,
+    ).fetchone()
+    assert row is not None
+    superseded, updated, old_days, new_days = row
+    if updated:
+        connection.execute(
+            sql.SQL(
+                """
+                update raw.prompt_usage as kept
+                set ({columns}, batch_id, loaded_at, deleted_at) = ({staged}, %(batch_id)s, now(), null)
+                from staged_usage as staged
+                where kept.source = %(source)s and kept.usage_id = staged.usage_id
+                    and kept.batch_id <> %(batch_id)s and {changed}
+                """
+            ).format(changed=changed, **names),
+            values,
+        )
+    merged.superseded = superseded
+    merged.updated = updated
+    merged.unchanged = count - superseded - updated
+    merged.days |= {*(old_days or ()), *(new_days or ())}
+
+
+def _merge_texts(connection: psycopg.Connection, values: Mapping[str, Any]) -> None:
+    connection.execute(
+        """
+        insert into raw.prompt_texts as kept (
+            source, usage_id, user_prompt, enhanced_prompt, batch_id, loaded_at
+        )
+        select
+            %(source)s, staged.usage_id, staged.user_prompt, staged.enhanced_prompt, %(batch_id)s, now()
+        from staged_usage as staged
+        inner join raw.prompt_usage as usage
+            on usage.source = %(source)s and usage.usage_id = staged.usage_id
+                and (staged.updated_at < usage.updated_at) is not true
+        where staged.user_prompt is not null or staged.enhanced_prompt is not null
+        on conflict (source, usage_id) do update
+        set user_prompt = excluded.user_prompt, enhanced_prompt = excluded.enhanced_prompt,
+            batch_id = excluded.batch_id, loaded_at = excluded.loaded_at
+        where (kept.user_prompt, kept.enhanced_prompt)
+            is distinct from (excluded.user_prompt, excluded.enhanced_prompt)
+        """,
+        values,
+    )
+
+
+# -- libraries
+
+_LIBRARY: Mapping[Entity, Sequence[str]] = {
+    "prompts": (
+        "prompt_id", "name", "display_name", "description", "domain", "complexity_level", "status",
+        "system_prompt", "user_prompt_template", "prompt_starter", "compliance_tags", "suite", "owner",
+        "created_at", "updated_at",
+    ),
+    "prompt_versions": (
+        "prompt_id", "version", "system_prompt", "user_prompt_template", "created_at", "created_by", "note",
+    ),
+    "agents": ("agent_id", "name", "display_name", "domain", "status", "created_at", "updated_at"),
+    "agent_prompts": ("agent_id", "prompt_id", "created_at"),
+}  # fmt: skip
+_CONTENT_HASH: LiteralString = """
+    encode(sha256(convert_to(
+        coalesce(system_prompt, '') || chr(31) || coalesce(user_prompt_template, ''), 'UTF8'
+    )), 'hex')
+"""
+
+
+def merge_library(
+    connection: psycopg.Connection,
+    *,
+    entity: Entity,
+    rows: pa.Table,
+    source: str,
+    batch_id: int,
+    complete: bool,
+    own_versions: bool,
+) -> Merged:
+    """Makes ``raw`` hold just these rows of a source's library, one of each key.
+
+    Rows that are gone are marked deleted, unless the reading was not ``complete``. Prompts get their
+    versions by content where the source keeps none (``own_versions`` false). Raises :class:`PrismError`
+    where more than a tenth would be marked deleted.
+    """
+    table = sql.Identifier("raw", entity)
+    columns = _LIBRARY[entity]
+    key = KEYS[entity]
+    rest = [name for name in columns if name not in key]
+    hashed = entity == "prompt_versions"
+    names: dict[str, sql.Composable] = {
+        "table": table,
+        "columns": _list(columns),
+        "key": _list(key),
+        "same_key": sql.SQL(" and ").join(
+            sql.SQL("kept.{0} = staged.{0}").format(sql.Identifier(name)) for name in key
+        ),
+        "kept": _list(rest, "kept"),
+        "new": _list(rest, "excluded"),
+        "rest": _list(rest),
+        "hash_column": sql.SQL(", content_hash") if hashed else sql.SQL(""),
+        "hash": sql.SQL(", ") + sql.SQL(_CONTENT_HASH) if hashed else sql.SQL(""),
+        "new_hash": sql.SQL(", excluded.content_hash") if hashed else sql.SQL(""),
+    }
+    values = {"source": source, "batch_id": batch_id}
+    connection.execute(
+        sql.SQL(
+            "create temporary table staged_library on commit drop as select {columns} from {table} limit 0"
+        ).format(**names)
+    )
+    _copy(connection, sql.SQL("staged_library"), _encoded(rows.select(list(columns))))
+    row = connection.execute(
+        sql.SQL(
+            """
+            select
+                (
+                    select count(*) from {table} as kept
+                    inner join staged_library as staged on kept.source = %(source)s and {same_key}
+                ),
+                count(*),
+                count(*) filter (
+                    where not exists (select from staged_library as staged where {same_key})
+                )
+            from {table} as kept
+            where source = %(source)s and deleted_at is null
+            """
+        ).format(**names),
+        values,
+    ).fetchone()
+    assert row is not None
+    known, living, gone = row
+    if complete and gone > _FEW and gone > living * _MOST_DELETED:
+        raise PrismError(
+            f"{gone} of the {living} {entity.replace('_', ' ')} known so far are not there any more; "
+            "nothing of them was loaded",
+            where=f"source {source}",
+            mend="Look for what filters the source. If they were deleted on purpose, set deleted_at of this "
+            f"source's rows in raw.{entity} to now(): those still there come back with the next load.",
+        )
+    changed = connection.execute(
+        sql.SQL(
+            """
+            insert into {table} as kept (source, {columns}{hash_column}, batch_id, loaded_at)
+            select %(source)s, {columns}{hash}, %(batch_id)s, now() from staged_library
+            on conflict (source, {key}) do update
+            set ({rest}{hash_column}, batch_id, loaded_at, deleted_at)
+                = ({new}{new_hash}, excluded.batch_id, excluded.loaded_at, null)
+            where row({kept}) is distinct from row({new}) or kept.deleted_at is not null
+            """
+        ).format(**names),
+        values,
+    ).rowcount
+    inserted = rows.num_rows - known
+    deleted = 0
+    if complete and gone:
+        deleted = connection.execute(
+            sql.SQL(
+                """
+                update {table} as kept set deleted_at = now(), batch_id = %(batch_id)s, loaded_at = now()
+                where source = %(source)s and deleted_at is null
+                    and not exists (select from staged_library as staged where {same_key})
+                """
+            ).format(**names),
+            values,
+        ).rowcount
+    if entity == "prompts" and not own_versions:
+        _append_versions(connection, values)
+    updated = changed - inserted
+    return Merged(inserted, updated, rows.num_rows - inserted - updated, deleted=deleted)
+
+
+def _append_versions(connection: psycopg.Connection, values: Mapping[str, Any]) -> None:
+    """A version more for each prompt whose text is not that of its latest one."""
+    connection.execute(
+        sql.SQL(
+            """
+            with latest as (
+                select distinct on (prompt_id) prompt_id, number, content_hash
+                from (
+                    select
+                        prompt_id, content_hash,
+                        case when version ~ '^[0-9]{{1,9}}$' then version::integer else 0 end as number
+                    from raw.prompt_versions
+                    where source = %(source)s
+                ) as numbered
+                order by prompt_id, number desc
+            ),
+
+            current as (
+                select *, {hash} as content_hash from raw.prompts
+                where source = %(source)s and deleted_at is null
+            )
+
+            insert into raw.prompt_versions (
+                source, prompt_id, version, content_hash, system_prompt, user_prompt_template,
+                created_at, batch_id, loaded_at
+            )
+            select
+                current.source, current.prompt_id, (coalesce(latest.number, 0) + 1)::text,
+                current.content_hash, current.system_prompt, current.user_prompt_template,
+                case
+                    when latest.prompt_id is null then coalesce(current.created_at, current.updated_at, now())
+                    else coalesce(current.updated_at, now())
+                end,
+                %(batch_id)s, now()
+            from current
+            left join latest on current.prompt_id = latest.prompt_id
+            where latest.content_hash is distinct from current.content_hash
+            """
+        ).format(hash=sql.SQL(_CONTENT_HASH)),
+        values,
+    )
+
+
+# -- the manifest
+
+
+def next_batch_id(connection: psycopg.Connection) -> int:
+    row = connection.execute(
+        "select nextval(pg_get_serial_sequence('raw.load_batches', 'batch_id'))"
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def landed(connection: psycopg.Connection, batch_id: int) -> bool:
+    """Whether the batch was committed."""
+    return (
+        connection.execute("select 1 from raw.load_batches where batch_id = %s", [batch_id]).fetchone()
+        is not None
+    )
+
+
+def record(
+    connection: psycopg.Connection,
+    *,
+    batch_id: int,
+    source: str,
+    entity: Entity,
+    location: str,
+    started_at: datetime,
+    rows_read: int,
+    merged: Merged,
+    superseded: int,
+    rejects: pa.Table,
+    rejected: int,
+    watermark: Mapping[str, Any] | None,
+) -> None:
+    """The batch's own row, its touched days and its rejects. ``superseded``: within the batch."""
+    connection.execute(
+        """
+        insert into raw.load_batches (
+            batch_id, source, entity, location, started_at, finished_at, rows_read, inserted, updated,
+            unchanged, superseded, rejected, values_rejected, deleted, watermark
+        )
+        overriding system value
+        values (%s, %s, %s, %s, %s, clock_timestamp(), %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        """,
+        [
+            batch_id, source, entity, location, started_at, rows_read, merged.inserted, merged.updated,
+            merged.unchanged, merged.superseded + superseded, rejected, rejects.num_rows - rejected,
+            merged.deleted, None if watermark is None else Jsonb(dict(watermark)),
+        ],
+    )  # fmt: skip
+    connection.execute(
+        "insert into raw.load_days (batch_id, usage_date) select %s, unnest(%s::date[])",
+        [batch_id, sorted(merged.days)],
+    )
+    if rejects.num_rows:
+        count = rejects.num_rows
+        constants = {
+            "batch_id": pa.scalar(batch_id),
+            "source": pa.scalar(source),
+            "entity": pa.scalar(entity),
+        }
+        whole = pa.table(
+            {
+                **{name: pa.repeat(value, count) for name, value in constants.items()},
+                **{name: rejects.column(name) for name in rejects.column_names},
+            }
+        )
+        target = sql.SQL("raw.rejected_rows ({})").format(_list(whole.column_names))
+        _copy(connection, target, _encoded(whole))
+
+
+def watermarks(connection: psycopg.Connection, source: str, entity: Entity) -> dict[str, dict[str, Any]]:
+    """The last watermark of each place of a source."""
+    rows = connection.execute(
+        """
+        select distinct on (location) location, watermark
+        from raw.load_batches
+        where source = %s and entity = %s and watermark is not null
+        order by location, batch_id desc
+        """,
+        [source, entity],
+    ).fetchall()
+    return {str(location): watermark for location, watermark in rows}
+
+
+# -- inside
+
+
+def _list(names: Sequence[str] | Mapping[str, Any], table: str | None = None) -> sql.Composed:
+    qualified = [sql.Identifier(name) if table is None else sql.Identifier(table, name) for name in names]
+    return sql.SQL(", ").join(qualified)
+
+
+def _encoded(rows: pa.Table) -> pa.Buffer:
+    """CSV as COPY reads it: null is nothing, text stands in quotes."""
+    sink = pa.BufferOutputStream()
+    arrow_csv.write_csv(rows, sink, arrow_csv.WriteOptions(include_header=False))
+    return sink.getvalue()
+
+
+def _copy(connection: psycopg.Connection, target: sql.Composable, encoded: pa.Buffer) -> None:
+    view = memoryview(encoded)
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(sql.SQL("copy {} from stdin (format csv)").format(target)) as copy,
+    ):
+        for start in range(0, len(view), _PART):
+            copy.write(view[start : start + _PART])

@@ -1,0 +1,102 @@
+"""A file's bytes in order, plain or gzip (seen by its content), in bounded memory.
+
+Knows nothing of what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import hashlib
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from orchestration.sources.csv_text import DamagedError
+
+_CHUNK = 4 << 20
+_GZIP = b"\x1f\x8b"
+# Logs shrink ten- to fiftyfold; gzip's own limit, which only emptiness reaches, is about a thousand.
+_MOST_INFLATION = 250
+_INFLATION_COUNTS_FROM = 256 << 20
+
+
+def is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == _GZIP
+
+
+def chunks(path: Path) -> Iterator[bytes]:
+    """The content, unpacked where it is gzip.
+
+    Raises :class:`DamagedError` at the place from which it can't be read on, or grows beyond reason.
+    """
+    if not is_gzip(path):
+        with path.open("rb") as plain:
+            while chunk := plain.read(_CHUNK):
+                yield chunk
+        return
+    packed = path.stat().st_size
+    unpacked = 0
+    with gzip.open(path, "rb") as file:
+        while True:
+            try:
+                chunk = file.read(_CHUNK)
+            except EOFError:
+                raise DamagedError("the gzip stream is cut off") from None
+            except (OSError, zlib.error) as error:
+                raise DamagedError(f"the gzip stream is broken ({error})") from None
+            if not chunk:
+                return
+            unpacked += len(chunk)
+            if unpacked > max(_INFLATION_COUNTS_FROM, packed * _MOST_INFLATION):
+                raise DamagedError(
+                    f"it unpacks to more than {_MOST_INFLATION} times its size, as no log does; "
+                    "unpack it yourself if it is one"
+                )
+            yield chunk
+
+
+def seekable(path: Path) -> IO[bytes]:
+    """The content as a file that can be read at any place; unpacked to a temporary one where it is gzip."""
+    if not is_gzip(path):
+        return path.open("rb")
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    try:
+        for chunk in chunks(path):
+            file.write(chunk)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+    return file
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of the file as it lies there."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether another process has the file open for writing, as far as the system can tell.
+
+    Linux grants a read lease only on a file that nobody writes. Elsewhere, and on file systems without
+    leases, the answer is no.
+    """
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return False
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
