@@ -132,13 +132,21 @@ def _finding(period: PeriodOverview) -> str:
     return "; ".join(parts) + "."
 
 
-def _bottom(summary: Sequence[Mapping[str, Any]], besides: Sequence[Performer]) -> tuple[Performer, ...]:
-    """The prompts with the lowest success, by evidence: those whose 95 % interval ends lowest."""
+def _lowest(
+    rows: Sequence[Mapping[str, Any]], overall: float | None, besides: Sequence[Performer]
+) -> tuple[Performer, ...]:
+    """The prompts that succeed less often than all do, by more than chance: their 95 % interval ends below.
+
+    The surest first; none without a sample.
+    """
     above = {one.href for one in besides}
     known = [
         row
-        for row in summary
-        if row["success_rate_high"] is not None and row["outcome_count"] >= fmt.THIN_SAMPLE
+        for row in rows
+        if row["success_rate_high"] is not None
+        and row["outcome_count"] >= fmt.THIN_SAMPLE
+        and overall is not None
+        and row["success_rate_high"] < overall
     ]
     known.sort(key=lambda row: (row["success_rate_high"], str(row["prompt_id"])))
     ranked = performers(
@@ -207,8 +215,8 @@ def digest(
         Section("Best performers", "By evidence: success, rating and how often they were used.", best),
         Section(
             "Lowest success",
-            f"Of prompts with {fmt.THIN_SAMPLE} known outcomes or more.",
-            _bottom(rows, best),
+            f"Below the overall {fmt.percent(row['success_rate'])} by more than chance.",
+            _lowest(rows, row["success_rate"], best),
         ),
     )
     subject = _subject(options, row, alerts, period)

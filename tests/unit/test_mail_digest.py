@@ -116,16 +116,17 @@ def test_high_alerts_come_first_new_ones_before_old_ones_and_the_rest_is_counted
     assert view.more_alerts == "3 more alerts in the report."
 
 
-def test_the_lowest_prompts_are_ranked_by_evidence_and_are_none_of_the_best() -> None:
+def test_the_lowest_prompts_are_those_below_the_rest_by_more_than_chance_the_surest_first() -> None:
     names = (
         ("Unlucky twice", "a", 2, 0.0, None, 900.0),  # too few to say anything
         ("Bad for sure", "a", 900, 0.60, 3.0, 900.0),
-        ("Bad perhaps", "a", 25, 0.55, 3.0, 900.0),
+        ("Bad by a small sample", "a", 25, 0.55, 3.0, 900.0),
+        ("Perhaps unlucky", "a", 25, 0.80, 3.0, 900.0),
         *((f"Good {n}", "a", 500, 0.95 + n / 1000, 4.5, 900.0) for n in range(5)),
     )
     best, lowest = made(samples.frames(names)).sections
     assert [row.prompt for row in best.rows] == [f"Good {n}" for n in reversed(range(5))]
-    assert [row.prompt for row in lowest.rows] == ["Bad for sure", "Bad perhaps"]
+    assert [row.prompt for row in lowest.rows] == ["Bad for sure", "Bad by a small sample"]
 
 
 def test_links_lead_into_the_published_report_or_nowhere() -> None:
