@@ -1,0 +1,68 @@
+"""The report and its mail as assets: made from green marts, kept, sent. Thin over `reporting`."""
+
+import json
+
+import dagster as dg
+from dagster_dbt import DbtProject
+
+from orchestration import builds, metadata, reporting
+from orchestration.jobs import MAIL, REPORT
+from orchestration.partitions import as_of_date
+from orchestration.resources import Prism
+
+_OWNERS = ["team:analytics"]
+
+
+def report_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The report's pages with the digest, and the digest's way to its recipients."""
+
+    @dg.asset(
+        key=REPORT,
+        deps=_marts_of(project, REPORT.path[-1]),
+        partitions_def=partitions,
+        group_name="reports",
+        kinds={"html"},
+        owners=_OWNERS,
+        description="The report of an as-of date: a folder of pages that opens offline, and its digest mail.",
+    )
+    def nightly_report(context: dg.AssetExecutionContext, prism: Prism) -> dg.MaterializeResult[None]:
+        day = as_of_date(context.partition_key)
+        with prism.warehouse.lock("build"), prism.warehouse.connect(autocommit=True) as connection:
+            schema = builds.marts_schema_for(connection, day)
+            report = reporting.render(connection, prism.settings, day, schema)
+            builds.drop_beside(connection, schema)
+        index = report.path / "index.html"
+        return dg.MaterializeResult(
+            metadata={
+                metadata.SUMMARY: f"Report: {index}",
+                "report": dg.MetadataValue.url(index.as_uri()),
+                "folder": dg.MetadataValue.path(report.path),
+                "pages": report.pages,
+                "bytes": report.size_bytes,
+            }
+        )
+
+    @dg.asset(
+        key=MAIL,
+        deps=[REPORT],
+        partitions_def=partitions,
+        group_name="reports",
+        kinds={"email"},
+        owners=_OWNERS,
+        description="The digest, once to each recipient, by way of the outbox.",
+    )
+    def digest_mail(context: dg.AssetExecutionContext, prism: Prism) -> dg.MaterializeResult[None]:
+        folder = reporting.rendered(prism.settings, context.partition_key)
+        sending = reporting.send(prism.warehouse, prism.settings, folder)
+        if sending.unsent:
+            raise dg.Failure(description="\n".join(sending.lines), allow_retries=False)
+        return dg.MaterializeResult(metadata={metadata.SUMMARY: "\n".join(sending.lines)})
+
+    return [nightly_report, digest_mail]
+
+
+def _marts_of(project: DbtProject, exposure: str) -> list[dg.AssetKey]:
+    """The marts that an exposure of the dbt project says it is made from."""
+    manifest = json.loads(project.manifest_path.read_text(encoding="utf-8"))
+    nodes = manifest["exposures"][f"exposure.{manifest['metadata']['project_name']}.{exposure}"]["depends_on"]
+    return [dg.AssetKey(["marts", node.rsplit(".", 1)[-1]]) for node in nodes["nodes"]]

@@ -1,0 +1,426 @@
+"""The `prism` command: thin over the functions that do the work.
+
+Heavy imports stand in the commands that need them, so that `prism --help` and `prism db url` answer at once.
+"""
+# ruff: noqa: PLC0415, T201
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from orchestration.errors import PrismError
+from orchestration.settings import Settings, load_settings
+
+app = typer.Typer(
+    name="prism",
+    help="Prompt performance tracking: which prompts work, which got worse, what they cost, what to do.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+db = typer.Typer(help="The warehouse: its address, its server, its set-up.", no_args_is_help=True)
+app.add_typer(db, name="db")
+
+DateOption = Annotated[
+    datetime | None,
+    typer.Option("--date", formats=["%Y-%m-%d"], help="As-of date; default: the day that has just ended."),
+]
+
+
+def main() -> None:
+    """Runs the command line; a failure is one clear message on standard error and exit code 1."""
+    debug = "--debug" in sys.argv[1:]
+    if debug:
+        sys.argv.remove("--debug")
+    try:
+        app(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit("Interrupted.")
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        if debug:
+            raise
+        if _is_told(error):
+            sys.exit(f"prism: {error}")
+        sys.exit(
+            f"prism: unexpected {type(error).__name__}: {' '.join(str(error).split())[:1000]}\n"
+            "  Run it again with --debug for the traceback."
+        )
+
+
+def _is_told(error: Exception) -> bool:
+    from reports.errors import ReportError
+
+    return isinstance(error, PrismError | ReportError)
+
+
+def _settings() -> Settings:
+    return load_settings(os.environ, Path.cwd())
+
+
+@app.callback()
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere on the line.")
+    ] = False,
+) -> None:
+    """Prism reads prism.yaml in the working directory and the PRISM_* variables (.env.example)."""
+
+
+@app.command()
+def run(
+    date: DateOption = None,
+    no_send: Annotated[
+        bool, typer.Option("--no-send", help="Make the report, queue and send no mail.")
+    ] = False,
+) -> None:
+    """The nightly job: load, build, check, report, send."""
+    from orchestration import nightly
+
+    outcome = nightly.run(
+        _settings(),
+        day=date.date() if date else None,
+        now=datetime.now(UTC),
+        send=not no_send,
+        say=_Progress(),
+    )
+    for line in outcome.lines:
+        print(line)
+    if outcome.failures:
+        raise PrismError("\n  ".join(outcome.failures), where=f"night of {outcome.day}")
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="The port on loopback.")] = 3000,
+) -> None:
+    """Dagster's UI and daemon on loopback, the schedules running, until interrupted."""
+    from orchestration import instance, nightly, warehouse
+
+    settings = _settings()
+    house = warehouse.open_warehouse(settings)
+    warehouse.setup(house)
+    instance.prepare(settings, house)
+    nightly.mend_dead_runs()
+    workspace = Path(__file__).resolve().parents[1] / "workspace.yaml"
+    process = subprocess.Popen(
+        [str(Path(sys.executable).parent / "dagster"), "dev", "--workspace", str(workspace),
+         "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"],
+    )  # fmt: skip
+    # a service manager ends us with SIGTERM; Dagster's processes and the database must end with us
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    print(f"Dagster's UI: http://127.0.0.1:{port} (stop with Ctrl-C)", flush=True)
+    while process.poll() is None:
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+    if process.returncode not in (0, -signal.SIGTERM, -signal.SIGINT, 130, 143):
+        raise PrismError(f"Dagster ended with exit code {process.returncode}", where=f"port {port}")
+
+
+@app.command()
+def sample(
+    prompts: Annotated[int, typer.Option(min=1, help="Prompts in the library.")] = 62,
+    agents: Annotated[int, typer.Option(min=1, help="Agents.")] = 52,
+    days: Annotated[int, typer.Option(min=1, help="Days of usage, up to the day that has just ended.")] = 90,
+    rows: Annotated[int, typer.Option(min=0, help="Uses, about.")] = 60_000,
+    seed: Annotated[int, typer.Option(help="Same seed, same data.")] = 1,
+    if_unconfigured: Annotated[
+        bool,
+        typer.Option(
+            "--if-unconfigured", help="Do nothing where prism.yaml names a source, or sample data is there."
+        ),
+    ] = False,
+) -> None:
+    """Fills the application's schema (app) in the warehouse with sample data."""
+    from orchestration import warehouse
+    from orchestration.sample.write import write_sample
+    from orchestration.settings import SAMPLE
+
+    settings = _settings()
+    if if_unconfigured and settings.config.sources:
+        return
+    house = warehouse.open_warehouse(settings)
+    warehouse.setup(house)
+    progress = _Progress()
+    with house.connect() as connection:
+        if if_unconfigured and connection.execute("select to_regclass('app.prompt_usage')").fetchone() != (
+            None,
+        ):
+            return
+        summary = write_sample(
+            connection,
+            SAMPLE.db_schema,
+            prompts=prompts,
+            agents=agents,
+            days=days,
+            rows=rows,
+            seed=seed,
+            until=datetime.now(settings.zone).replace(hour=0, minute=0, second=0, microsecond=0),
+            progress=progress.count("sample data"),
+        )
+    progress.close()
+    print(
+        f"Sample data in schema {summary.schema}: {summary.prompts} prompts, {summary.agents} agents, "
+        f"{summary.mappings} mappings, {summary.usage:,} uses from {summary.since:%Y-%m-%d} "
+        f"until {summary.until:%Y-%m-%d}."
+    )
+
+
+@app.command()
+def load(
+    source: Annotated[str | None, typer.Argument(help="One source of prism.yaml; default: all.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", exists=True, dir_okay=False, help="One file for that source.")
+    ] = None,
+) -> None:
+    """Loads what is new from one or all configured sources."""
+    from orchestration import warehouse
+    from orchestration.loading.load import load_source
+
+    settings = _settings()
+    known = {one.name: one for one in settings.sources}
+    if source is not None and source not in known:
+        raise PrismError(
+            f"there is no source {source!r}",
+            where=str(settings.config_path),
+            mend=f"Known: {', '.join(known)}.",
+        )
+    if file is not None and source is None:
+        raise PrismError("--file needs the source whose column map fits it", where="prism load")
+    house = warehouse.open_warehouse(settings)
+    warehouse.setup(house)
+    failures = []
+    for one in [known[source]] if source else known.values():
+        progress = _Progress()
+        try:
+            results = load_source(
+                house,
+                one,
+                settings,
+                files=[file.resolve()] if file else None,
+                progress=progress.count(one.name),
+            )
+        except PrismError as error:
+            failures.append(str(error))
+            continue
+        finally:
+            progress.close()
+        for result in results:
+            print(result)
+    if failures:
+        raise PrismError("\n  ".join(failures))
+
+
+@app.command()
+def report(date: DateOption = None) -> None:
+    """Renders the report from the marts as they are; refuses another as-of date than theirs."""
+    from orchestration import builds, reporting, warehouse
+
+    settings = _settings()
+    house = warehouse.open_warehouse(settings)
+    warehouse.setup(house)
+    with house.connect(autocommit=True) as connection:
+        day = date.date() if date else builds.marts_as_of_date(connection)
+        if day is None:
+            raise PrismError("the marts are not built yet", where=house.where, mend="Run: prism run")
+        print(reporting.render(connection, settings, day, builds.MARTS).path / "index.html")
+
+
+@app.command()
+def send(
+    report: Annotated[str, typer.Argument(help="A rendered report: its as-of date, or `latest`.")] = "latest",
+    to: Annotated[
+        str | None, typer.Option("--to", help="A test to this address, which counts as nothing.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say who would get what, and why; send nothing.")
+    ] = False,
+) -> None:
+    """Sends a rendered report to its recipients, once each."""
+    from orchestration import reporting, warehouse
+
+    settings = _settings()
+    folder = reporting.rendered(settings, report)
+    if to is not None:
+        sending = reporting.send_test(settings, folder, to)
+    else:
+        house = warehouse.open_warehouse(settings)
+        warehouse.setup(house)
+        sending = (reporting.preview if dry_run else reporting.send)(house, settings, folder)
+    for line in sending.lines:
+        print(line)
+    if sending.unsent:
+        raise PrismError(
+            f"{sending.unsent} mails that were due did not go out",
+            where="prism send",
+            mend="Mend what the lines above say, and send again: nobody gets the same mail twice.",
+        )
+
+
+@app.command()
+def doctor() -> None:
+    """Checks settings, connections, versions and permissions, and says how to mend each fault."""
+    from orchestration.doctor import examine
+
+    found = list(examine(_settings))
+    for finding in found:
+        print(finding)
+    bad = sum(not finding.good for finding in found)
+    if bad:
+        raise PrismError(f"{bad} of {len(found)} checks failed", where="prism doctor")
+
+
+@app.command(
+    "dbt",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def dbt_command(context: typer.Context) -> None:
+    """dbt on Prism's project and warehouse: `prism dbt build --select marts`; takes dbt's own options."""
+    from orchestration import dbt, warehouse
+
+    settings = _settings()
+    house = warehouse.open_warehouse(settings)
+    warehouse.setup(house)
+    target = dbt.target_path(settings)
+    target.mkdir(parents=True, exist_ok=True)
+    environment = {
+        "DBT_PROJECT_DIR": str(dbt.PROJECT_DIR),
+        "DBT_PROFILES_DIR": str(dbt.PROJECT_DIR),
+        "DBT_TARGET_PATH": str(target),
+        "DBT_LOG_PATH": str(target),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        **house.libpq_environment(),
+    }
+    done = subprocess.run([dbt.executable(), *context.args], env={**os.environ, **environment}, check=False)
+    raise SystemExit(done.returncode)
+
+
+@db.command("url")
+def db_url() -> None:
+    """Prints one libpq URI that `psql` accepts, alone; it may hold a password."""
+    from orchestration.warehouse import address
+
+    print(address(_settings()))
+
+
+@db.command("env")
+def db_env() -> None:
+    """Prints `export PG…` lines for a shell: eval "$(prism db env)"; dbt and psql read them."""
+    import shlex
+
+    from orchestration.warehouse import Warehouse, address
+
+    for name, value in Warehouse(url=address(_settings()), dagster_url="").libpq_environment().items():
+        print(f"export {name}={shlex.quote(value)}")
+
+
+@db.command("psql", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def db_psql(context: typer.Context) -> None:
+    """Opens `psql` on the warehouse; takes its options: prism db psql -c 'select …'."""
+    import shutil
+
+    from orchestration import postgres, warehouse
+
+    house = warehouse.open_warehouse(_settings())
+    # psql must not read a password from the command line, where every process list shows it
+    psql = shutil.which("psql") if house.embedded is None else None
+    done = subprocess.run(
+        [psql or str(postgres.program("psql")), *context.args],
+        env={**os.environ, **house.libpq_environment()},
+        check=False,
+    )
+    raise SystemExit(done.returncode)
+
+
+@db.command("start")
+def db_start() -> None:
+    """Starts the embedded server and leaves it up until `prism db stop`; succeeds where it is up."""
+    settings = _settings()
+    from orchestration import warehouse
+
+    house = warehouse.open_warehouse(settings)
+    warehouse.setup(house)
+    if house.embedded is None:
+        print(f"The warehouse is a server of yours, and it answers: {house.where}")
+    else:
+        house.embedded.keep()
+        print(f"The embedded PostgreSQL is up: {house.where}")
+
+
+@db.command("stop")
+def db_stop() -> None:
+    """Stops the embedded server."""
+    from orchestration.postgres import EmbeddedServer
+
+    settings = _settings()
+    if settings.warehouse_url:
+        raise PrismError(
+            "the warehouse is a server of yours, which Prism does not stop", where="PRISM_WAREHOUSE_URL"
+        )
+    stopped = EmbeddedServer(settings.home / "postgres").stop()
+    print("The embedded PostgreSQL is stopped." if stopped else "The embedded PostgreSQL was not running.")
+
+
+@db.command("setup")
+def db_setup() -> None:
+    """Makes databases, schemas and tables, or brings them up to date; does nothing where all is there."""
+    from orchestration import warehouse
+
+    house = warehouse.open_warehouse(_settings())
+    warehouse.setup(house)
+    warehouse.ensure_dagster_database(house)
+    print(f"The warehouse is set up: {house.where}")
+
+
+class _Progress:
+    """Progress for people: a bar or a line on a terminal, nothing elsewhere."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def __call__(self, text: str) -> None:
+        if sys.stderr.isatty():
+            print(f"  {text}", file=sys.stderr, flush=True)
+
+    def count(self, label: str) -> Any:
+        """A callback ``(done, total)``; ``total`` may be None."""
+        if not sys.stderr.isatty():
+            return None
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self._bar = Progress(console=Console(stderr=True), transient=True)
+        self._bar.start()
+        task = self._bar.add_task(label, total=None)
+
+        def advance(done: int, total: int | None = None) -> None:
+            self._bar.update(task, completed=done, total=total)
+
+        return advance
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""All that Dagster sees, composed on one page; no logic."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from orchestration import dbt
+from orchestration.assets.marts import marts_assets
+from orchestration.assets.raw import load_assets
+from orchestration.assets.reports import report_assets
+from orchestration.jobs import jobs
+from orchestration.partitions import as_of_dates
+from orchestration.resources import Prism
+from orchestration.schedules import schedules
+from orchestration.settings import Settings, load_settings
+
+
+def compose(settings: Settings) -> dg.Definitions:
+    """The code location for these settings."""
+    partitions = as_of_dates(settings)
+    project = dbt.project(settings)
+    nightly, refresh = jobs()
+    return dg.Definitions(
+        assets=[
+            load_assets(settings),
+            marts_assets(project, partitions),
+            *report_assets(project, partitions),
+        ],
+        jobs=[nightly, refresh],
+        schedules=schedules(settings, nightly, refresh),
+        resources={"prism": Prism(), "dbt_cli": dbt.resource()},
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def prism() -> dg.Definitions:
+    """Dagster's entry, called when it loads the code location, never at import."""
+    return compose(load_settings(os.environ, Path.cwd()))

@@ -1,0 +1,100 @@
+"""`prism doctor`: is all in place for a night, and if not, how is it mended?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from orchestration import warehouse as warehouses
+from orchestration.errors import PrismError
+from orchestration.settings import ApplicationSource, FilesSource, Settings
+from orchestration.sources.open import open_source
+from orchestration.warehouse import OLDEST_SERVER, Warehouse
+
+_LEAST_FREE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: what was looked at, whether it is well, and what was seen or how to mend it."""
+
+    name: str
+    good: bool
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{'ok  ' if self.good else 'FAIL'}  {self.name}: {self.detail}"
+
+
+def examine(read_settings: Callable[[], Settings]) -> Iterator[Finding]:
+    """Every check in the order in which they build on each other; stops at what makes the rest moot."""
+    version = sys.version.split()[0]
+    yield Finding("Python", sys.version_info >= (3, 11), f"{version} (3.11 or newer is needed)")
+    try:
+        settings = read_settings()
+    except PrismError as error:
+        yield Finding("settings", False, str(error))
+        return
+    where = settings.config_path if settings.config_path.is_file() else "none, defaults are in force"
+    yield Finding("settings", True, str(where))
+    yield _home(settings)
+    try:
+        house = warehouses.open_warehouse(settings)
+        warehouses.setup(house)
+        warehouses.ensure_dagster_database(house)
+    except PrismError as error:
+        yield Finding("warehouse", False, str(error))
+        return
+    yield from _warehouse(house)
+    for source in settings.sources:
+        yield _source(source, settings, house)
+    mail = settings.smtp_url is not None
+    yield Finding(
+        "mail", True, "PRISM_SMTP_URL is set" if mail else "no PRISM_SMTP_URL: mails stay in the outbox"
+    )
+    recipients = settings.config.reports.recipients
+    yield Finding("recipients", True, ", ".join(recipients) or "none in prism.yaml: no report is mailed")
+
+
+def _home(settings: Settings) -> Finding:
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return Finding(
+            "PRISM_HOME", False, f"{settings.home}: {error.strerror}; name a folder that can be made"
+        )
+    if not os.access(settings.home, os.W_OK):
+        return Finding("PRISM_HOME", False, f"{settings.home} can't be written; change its owner or mode")
+    free = shutil.disk_usage(settings.home).free
+    detail = f"{settings.home}, {free / (1 << 30):.1f} GiB free"
+    return Finding("PRISM_HOME", free >= _LEAST_FREE_BYTES, detail)
+
+
+def _warehouse(house: Warehouse) -> Iterator[Finding]:
+    with house.connect() as connection:
+        version = connection.info.server_version
+        yield Finding(
+            "warehouse",
+            version >= OLDEST_SERVER,
+            f"PostgreSQL {version // 10000}.{version % 10000}, {house.where}",
+        )
+        row = connection.execute(
+            "select has_database_privilege(current_database(), 'CREATE'), current_user"
+        ).fetchone()
+        assert row is not None
+        yield Finding(
+            "permissions",
+            bool(row[0]),
+            f"{row[1]} may make schemas" if row[0] else f"grant create on the database to {row[1]}",
+        )
+
+
+def _source(source: ApplicationSource | FilesSource, settings: Settings, house: Warehouse) -> Finding:
+    try:
+        detail = open_source(source, settings, house).describe()
+    except PrismError as error:
+        return Finding(f"source {source.name}", False, str(error))
+    return Finding(f"source {source.name}", True, detail)

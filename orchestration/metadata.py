@@ -1,0 +1,87 @@
+"""What assets tell Dagster's UI about themselves: row counts, samples, what a load did.
+
+Never a prompt's text, never a person: what is shown here lands in Dagster's event log and stays there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import dagster as dg
+import psycopg
+from psycopg import sql
+
+from orchestration.loading.load import BatchResult
+
+# one line for people: shown in the UI, and by `prism run` when the night is over
+SUMMARY = "summary"
+_SAMPLE_ROWS = 5
+_SAMPLE_COLUMNS = 12
+# columns that hold text or persons, or that say nothing to a reader
+_HIDDEN = {
+    "system_prompt", "user_prompt_template", "prompt_starter", "user_prompt", "enhanced_prompt", "payload",
+    "user_key", "session_id", "ip_hash", "user_agent_hash", "owner", "created_by", "note", "watermark",
+    "reason", "description", "content_hash",
+}  # fmt: skip
+
+
+def table(connection: psycopg.Connection, schema: str, name: str) -> dict[str, dg.MetadataValue[Any]]:
+    """The row count of a table and its first rows and columns."""
+    identifier = sql.Identifier(schema, name)
+    count = connection.execute(sql.SQL("select count(*) from {}").format(identifier)).fetchone()
+    columns = [
+        column
+        for (column,) in connection.execute(
+            "select column_name from information_schema.columns"
+            " where table_schema = %s and table_name = %s order by ordinal_position",
+            [schema, name],
+        )
+        if column not in _HIDDEN
+    ][:_SAMPLE_COLUMNS]
+    rows = connection.execute(
+        sql.SQL("select {} from {} limit {}").format(
+            sql.SQL(", ").join(map(sql.Identifier, columns)), identifier, sql.Literal(_SAMPLE_ROWS)
+        )
+    ).fetchall()
+    return {
+        "dagster/row_count": dg.MetadataValue.int(count[0] if count else 0),
+        "dagster/table_name": dg.MetadataValue.text(f"{schema}.{name}"),
+        "sample": dg.MetadataValue.md(markdown(columns, rows)),
+    }
+
+
+def loads(results: Sequence[BatchResult]) -> dict[str, dg.MetadataValue[Any]]:
+    """What the batches of a load did, summed up."""
+    names = (
+        "rows_read",
+        "inserted",
+        "updated",
+        "unchanged",
+        "superseded",
+        "rejected",
+        "values_rejected",
+        "deleted",
+    )
+    return {name: dg.MetadataValue.int(sum(getattr(result, name) for result in results)) for name in names}
+
+
+def in_words(results: Sequence[BatchResult]) -> str:
+    """What a load did, in one line for people."""
+    uses = [result for result in results if result.entity == "usage"]
+    new, changed = sum(one.inserted for one in uses), sum(one.updated for one in uses)
+    bad = sum(one.rejected + one.values_rejected for one in results)
+    line = f"Loaded: {new:,} new and {changed:,} changed uses"
+    return f"{line}; {bad:,} rows or values went to raw.rejected_rows" if bad else line
+
+
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A small table for Dagster's UI."""
+
+    def cell(value: object) -> str:
+        text = "" if value is None else str(value)
+        return text.replace("\n", " ").replace("|", "\\|")[:60]
+
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    lines += ["| " + " | ".join(map(cell, row)) + " |" for row in rows]
+    return "\n".join(lines)

@@ -1,0 +1,116 @@
+"""One night from the command line: Dagster's nightly job in this process, on the instance that the UI shows.
+
+Knows how a run is started and how its end is told; what the job does is the assets' affair.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import dagster as dg
+import psutil
+
+from orchestration import instance, metadata, warehouse
+from orchestration.definitions import compose
+from orchestration.jobs import MAIL, NIGHTLY
+from orchestration.partitions import check_as_of_date, last_ended_day
+from orchestration.settings import Settings
+
+_PROCESS_TAG = "prism/process"
+_LONGEST_MESSAGE = 2000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a night ended: ``lines`` for the reader, ``failures`` empty where all is well."""
+
+    day: date
+    run_id: str
+    lines: tuple[str, ...]
+    failures: tuple[str, ...]
+
+
+def run(
+    settings: Settings, *, day: date | None, now: datetime, send: bool, say: Callable[[str], None]
+) -> Outcome:
+    """Runs the nightly job for ``day`` (default: the day that has just ended).
+
+    Raises :class:`PrismError` for a day that can't be reported and a warehouse that can't be reached.
+    """
+    day = day or last_ended_day(settings, now)
+    check_as_of_date(settings, day, now)
+    house = warehouse.open_warehouse(settings)
+    warehouse.setup(house)
+    instance.prepare(settings, house)
+    job = compose(settings).resolve_job_def(NIGHTLY)
+    say(f"The night of {day}: loading, building, checking, reporting …")
+    # dagster-dbt repeats dbt's lines on standard output; they are in the run's log and in dbt.log
+    with dg.DagsterInstance.get() as dagster, redirect_stdout(io.StringIO()):
+        _fail_dead_runs(dagster)
+        result = job.execute_in_process(
+            instance=dagster,
+            partition_key=day.isoformat(),
+            raise_on_error=False,
+            asset_selection=None if send else sorted(job.asset_layer.selected_asset_keys - {MAIL}),
+            tags={_PROCESS_TAG: _process(os.getpid())},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+    return Outcome(
+        day=day,
+        run_id=result.run_id,
+        lines=tuple(_lines(result)),
+        failures=tuple(_failures(result)),
+    )
+
+
+def mend_dead_runs() -> None:
+    """Marks runs as failed whose process is gone; Dagster itself does not notice a killed one."""
+    with dg.DagsterInstance.get() as dagster:
+        _fail_dead_runs(dagster)
+
+
+def _process(pid: int) -> str:
+    """A process by host, id and start: an id alone is used again."""
+    return f"{socket.gethostname()}:{pid}:{psutil.Process(pid).create_time():.2f}"
+
+
+def _fail_dead_runs(dagster: dg.DagsterInstance) -> None:
+    running = dagster.get_runs(
+        dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
+    )
+    for run in running:
+        host, _, rest = run.tags.get(_PROCESS_TAG, "").rpartition(":")[0].partition(":")
+        if host != socket.gethostname():
+            continue
+        pid = int(rest)
+        if not psutil.pid_exists(pid) or _process(pid) != run.tags[_PROCESS_TAG]:
+            dagster.report_run_failed(run, f"The process {pid} that ran this was killed.")
+
+
+def _lines(result: dg.ExecuteInProcessResult) -> Iterator[str]:
+    """What the assets say of themselves in one line (`metadata.SUMMARY`), in the order they were made."""
+    for event in result.get_asset_materialization_events():
+        summary = event.step_materialization_data.materialization.metadata.get(metadata.SUMMARY)
+        if summary is not None:
+            yield str(summary.value)
+
+
+def _failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:
+    for event in result.get_step_failure_events():
+        data = event.step_failure_data
+        told = data.user_failure_data.description if data.user_failure_data else None
+        error = data.error
+        while not told and error is not None and error.cause is not None:
+            error = error.cause
+        yield (told or (error.message if error else event.message) or "").strip()[:_LONGEST_MESSAGE]
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR:
+            failure = evaluation.metadata.get("failure")
+            if failure is not None:
+                yield str(failure.value)

@@ -1,0 +1,176 @@
+"""Settings and builds on one side, `reports` on the other: render a date's report, send it, tell the owner.
+
+The report package knows no settings and no builds; this module hands them in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import psycopg
+
+from orchestration import builds
+from orchestration.errors import PrismError
+from orchestration.settings import Settings
+from orchestration.warehouse import Warehouse
+from reports import mail, outbox
+from reports.options import Build, ReportOptions
+from reports.render import RenderedReport, render_report
+from reports.views.failure import failure_notice
+
+DIGEST = "digest.eml"
+
+
+@dataclass(frozen=True)
+class Sending:
+    """What became of a report's mails: ``lines`` in words, ``unsent`` how many due ones did not go out."""
+
+    lines: tuple[str, ...]
+    unsent: int
+
+
+def render(
+    connection: psycopg.Connection, settings: Settings, as_of_date: date, marts_schema: str
+) -> RenderedReport:
+    """Renders pages and digest of the marts as they are.
+
+    Raises :class:`PrismError` where their newest build is not green, :class:`ReportError` where they are
+    of another date.
+    """
+    build = builds.latest(connection, as_of_date, marts_schema)
+    if build is not None and build.state != "green":
+        raise PrismError(
+            f"the newest build of {as_of_date} is {build.state}: {'; '.join(build.failures) or 'unfinished'}",
+            where=f"schema {marts_schema}",
+            mend=f"Mend what failed and run: prism run --date {as_of_date}",
+        )
+    options = ReportOptions(
+        as_of_date=as_of_date,
+        build=Build("green", build.finished_at if build else None),
+        marts_schema=marts_schema,
+        timezone=settings.config.timezone,
+        default_period=settings.config.reports.default_period,
+        base_url=settings.config.reports.base_url,
+        version=version("prism-performance"),
+    )
+    content = mail.render_digest(mail.read_digest(connection, options))
+    sender = settings.config.reports.sender
+    digest = mail.compose(
+        content,
+        sender=sender,
+        recipient=sender,
+        message_id=mail.message_id(content.report, as_of_date, sender, sender),
+        composed_at=datetime.now(UTC),
+    )
+    return render_report(connection, settings.reports_dir, options, files={DIGEST: digest.as_bytes()})
+
+
+def rendered(settings: Settings, name: str) -> Path:
+    """The folder of a rendered report, by its as-of date or ``latest``; :class:`PrismError` without one."""
+    folder = settings.reports_dir / name
+    if Path(name).name != name or not (folder / DIGEST).is_file():
+        known = sorted(path.parent.name for path in settings.reports_dir.glob(f"*/{DIGEST}"))
+        raise PrismError(
+            f"there is no rendered report {name!r}",
+            where=str(settings.reports_dir),
+            mend=f"There are: {', '.join(known)}." if known else "Run: prism run",
+        )
+    return folder.resolve()
+
+
+def send(warehouse: Warehouse, settings: Settings, folder: Path) -> Sending:
+    """Queues a report's digest for each recipient who has none of it yet, and delivers what is due.
+
+    Without an SMTP server the mails are kept in the outbox, which is no failure.
+    """
+    content = mail.parse((folder / DIGEST).read_bytes())
+    reports = settings.config.reports
+    if not reports.recipients:
+        return Sending(("No recipients in prism.yaml: no mail is queued.",), 0)
+    messages = mail.compose_all(
+        content,
+        sender=reports.sender,
+        recipients=reports.recipients,
+        composed_at=datetime.now(UTC),
+        reply_to=reports.owner,
+    )
+    with warehouse.connect() as connection:
+        queued = outbox.queue(
+            connection, report=content.report, as_of_date=content.as_of_date, messages=messages
+        )
+        connection.commit()
+        if not settings.smtp_url:
+            waiting = sum(entry.state == "queued" for entry in queued)
+            return Sending((f"Mail: {waiting} in the outbox, kept there: PRISM_SMTP_URL is not set.",), 0)
+        delivery = outbox.deliver(connection, settings.smtp_url)
+    lines = [f"Mail to {one.recipient}: {one.outcome} ({one.reply})" for one in delivery.attempts]
+    if delivery.fault:
+        lines.append(f"Mail: {delivery.fault}")
+    return Sending(tuple(lines) or ("Mail: nothing was due.",), len(delivery.unsent))
+
+
+def preview(warehouse: Warehouse, settings: Settings, folder: Path) -> Sending:
+    """Who would get the report, and why; changes nothing."""
+    content = mail.parse((folder / DIGEST).read_bytes())
+    with warehouse.connect() as connection:
+        plans = outbox.plan(
+            connection,
+            report=content.report,
+            as_of_date=content.as_of_date,
+            recipients=settings.config.reports.recipients,
+        )
+    lines = [
+        f"{'would get it ' if plan.sends else 'would not    '} {plan.recipient}: {plan.why}" for plan in plans
+    ]
+    return Sending((content.subject, *(lines or ["No recipients in prism.yaml: nobody would get it."])), 0)
+
+
+def send_test(settings: Settings, folder: Path, address: str) -> Sending:
+    """Sends the digest to one address past the outbox; it counts as nothing.
+
+    Without an SMTP server it is written into ``PRISM_HOME/outbox`` instead.
+    """
+    content = mail.parse((folder / DIGEST).read_bytes())
+    sender = settings.config.reports.sender
+    now = datetime.now(UTC)
+    message = mail.compose(
+        content,
+        sender=sender,
+        recipient=address,
+        message_id=mail.message_id(
+            f"test of {content.report} {now.isoformat()}", content.as_of_date, address, sender
+        ),
+        composed_at=now,
+    )
+    if settings.smtp_url:
+        return Sending((f"Test mail to {address}: {outbox.send_test(settings.smtp_url, message)}",), 0)
+    path = settings.home / "outbox" / f"test-{content.as_of_date}.eml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(message.as_bytes())
+    return Sending((f"PRISM_SMTP_URL is not set; the test mail is in {path}",), 0)
+
+
+def tell_owner(
+    warehouse: Warehouse, settings: Settings, as_of_date: date, failures: list[str], run_id: str
+) -> None:
+    """Mails the owner, if there is one, that a night is red and gave no report; once a date."""
+    owner = settings.config.reports.owner
+    if owner is None:
+        return
+    notice = failure_notice(
+        as_of_date=as_of_date,
+        failures=failures,
+        look=f"Run {run_id} in Dagster's UI (prism ui) shows the log.",
+    )
+    content = mail.render_failure_notice(notice)
+    messages = mail.compose_all(
+        content, sender=settings.config.reports.sender, recipients=[owner], composed_at=datetime.now(UTC)
+    )
+    with warehouse.connect() as connection:
+        outbox.queue(connection, report=content.report, as_of_date=as_of_date, messages=messages)
+        connection.commit()
+        if settings.smtp_url:
+            outbox.deliver(connection, settings.smtp_url)
