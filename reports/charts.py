@@ -110,7 +110,9 @@ def spec(kind: Kind, palette: Palette = PAGE) -> dict[str, Any]:
                 "day:O",
                 timeUnit="yearmonthdate",
                 title=None,
-                axis=alt.Axis(format="%-d %b", labelOverlap=True, labelAngle=0, tickCount=8, ticks=False),
+                axis=alt.Axis(
+                    format="%-d %b", labelOverlap=True, labelAngle=0, labelSeparation=14, ticks=False
+                ),
                 scale=alt.Scale(paddingInner=0.25),
             ),
             y=alt.Y("value:Q", title=None, axis=count_axis),
@@ -141,7 +143,7 @@ def spec(kind: Kind, palette: Palette = PAGE) -> dict[str, Any]:
         chart = alt.layer(goal, line, dots)
     styled = (
         chart.properties(width="container", height=180)
-        .configure_view(stroke=None)
+        .configure_view(strokeWidth=0)
         .configure(background=palette.surface, font="system-ui, sans-serif", padding=4)
         .configure_axis(
             labelColor=palette.ink,
@@ -216,13 +218,13 @@ def sparkline(values: Sequence[float | None], *, width: int = 120, height: int =
     parts = []
     for run in runs:
         if len(run) == 1:
-            parts.append(f'<circle class="spark-dot" cx="{run[0][0]:.1f}" cy="{run[0][1]:.1f}" r="1"/>')
+            parts.append(f'<path class="spark-line" d="M{run[0][0]:.1f} {run[0][1]:.1f}h1"/>')
         elif run:
             path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in run)
             parts.append(f'<path class="spark-line" d="{path}"/>')
     last = next(run for run in reversed(runs) if run)[-1]
-    parts.append(f'<circle class="spark-end" cx="{last[0]:.1f}" cy="{last[1]:.1f}" r="2"/>')
+    parts.append(f'<path class="spark-end" d="M{last[0]:.1f} {last[1]:.1f}h0"/>')
     return Markup(  # noqa: S704 - numbers alone
-        f'<svg class="spark" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'<svg class="spark" viewBox="0 0 {width} {height}" preserveAspectRatio="none" '
         f'aria-hidden="true" focusable="false">{"".join(parts)}</svg>'
     )

@@ -164,11 +164,11 @@ def difference(
 
 
 def sample(number: int | None, of: str) -> str:
-    """The sample behind a number, and that it is thin where it is: ``120 uses``, ``7 uses (thin)``."""
+    """The sample behind a number, and that it is thin where it is: ``120 uses``, ``7 uses, thin``."""
     if number is None:
         return DASH
     words = plural(number, of)
-    return f"{words} (thin)" if 0 < number < THIN_SAMPLE else words
+    return f"{words}, thin" if 0 < number < THIN_SAMPLE else words
 
 
 def cut(text: str, limit: int) -> str:

@@ -35,10 +35,11 @@ class Change:
 
 @dataclass(frozen=True)
 class Target:
-    """A target and whether it is met; ``met`` is None where there is no value to hold against it."""
+    """A target and whether it is met; ``met`` is None where nothing, or too little, is known."""
 
     text: str
     met: bool | None
+    thin: bool = False
 
     @property
     def symbol(self) -> str:
@@ -46,7 +47,7 @@ class Target:
 
     @property
     def word(self) -> str:
-        return {True: "met", False: "missed", None: "no data"}[self.met]
+        return {True: "met", False: "missed", None: "too few to tell" if self.thin else "no data"}[self.met]
 
 
 @dataclass(frozen=True)
@@ -77,17 +78,19 @@ class Metric:
             return Change(text, direction, "neutral")
         return Change(text, direction, "good" if direction == self.better else "bad")
 
-    def judge(self, value: float | None, target: float | None) -> Target | None:
-        """``value`` against ``target`` (strictly better than it is met); None where there is no target."""
+    def judge(self, value: float | None, target: float | None, sample: int | None) -> Target | None:
+        """``value`` of ``sample`` uses against ``target`` (strictly better is met); None without a target."""
         if target is None or self.better is None:
             return None
         text = f"{'above' if self.better == 'up' else 'under'} {fmt.plain(self.write(target))}"
         if value is None:
             return Target(text, None)
+        if (sample or 0) < fmt.THIN_SAMPLE:
+            return Target(text, None, thin=True)
         return Target(text, value > target if self.better == "up" else value < target)
 
 
-USES = Metric("usage_count", "Uses", fmt.count, "relative", None, 0.02, "no uses in this period")
+USES = Metric("usage_count", "Uses", fmt.count, "relative", None, 0.05, "no uses in this period")
 SUCCESS = Metric(
     "success_rate",
     "Success rate",
@@ -112,29 +115,30 @@ RESPONSE = Metric(
     fmt.duration,
     "relative",
     "down",
-    0.03,
+    0.05,
     "no use with a response time in this period",
 )
 COST = Metric(
-    "total_cost", "Cost", fmt.money, "relative", "down", 0.03, "no use with a known cost in this period"
+    "total_cost", "Cost", fmt.money, "relative", "down", 0.05, "no use with a known cost in this period"
 )
 METRICS: tuple[Metric, ...] = (USES, SUCCESS, RATING, RESPONSE, COST)
 
 
 @dataclass(frozen=True)
 class PeriodName:
-    """A period in words."""
+    """A period in words: on its button, as a title, the one before it, and and then, in a sentence."""
 
     switch: str
     title: str
     before: str
+    then: str
 
 
 PERIOD_NAMES: Mapping[Period, PeriodName] = {
-    "day": PeriodName("Day", "The day", "the day before"),
-    "week": PeriodName("Week", "Last 7 days", "the 7 days before"),
-    "month": PeriodName("Month", "Last 30 days", "the 30 days before"),
-    "quarter": PeriodName("Quarter", "Last 90 days", "the 90 days before"),
-    "year": PeriodName("Year", "Last 365 days", "the 365 days before"),
-    "all": PeriodName("All", "All time", ""),
+    "day": PeriodName("Day", "The day", "the day before", "on the day before"),
+    "week": PeriodName("Week", "Last 7 days", "the 7 days before", "in the 7 days before"),
+    "month": PeriodName("Month", "Last 30 days", "the 30 days before", "in the 30 days before"),
+    "quarter": PeriodName("Quarter", "Last 90 days", "the 90 days before", "in the 90 days before"),
+    "year": PeriodName("Year", "Last 365 days", "the 365 days before", "in the 365 days before"),
+    "all": PeriodName("All", "All time", "", ""),
 }

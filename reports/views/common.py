@@ -187,7 +187,7 @@ def alert(row: Mapping[str, Any], as_of_date: date, name: str) -> Alert:
     severity = str(row["severity"])
     resolved = row["state"] == "resolved"
     first, last = row["first_detected_on"], row["last_detected_on"]
-    observed, limit = _value_of(rule, row["observed_value"]), _value_of(rule, row["threshold"])
+    observed, limit = _value_of(rule, row["observed_value"]), fmt.plain(_value_of(rule, row["threshold"]))
     side = "at least" if rule in ("low_usage", "poor_success_rate", "poor_rating") else "at most"
     period = PERIOD_NAMES[row["period"]].title.lower() if row["period"] in PERIOD_NAMES else row["period"]
     of = "" if rule == "low_usage" else f", sample {fmt.count(row['sample_size'])}"

@@ -147,8 +147,8 @@ def _previous(metric: Metric, row: Mapping[str, Any], period: Period) -> str:
     if period == "all":
         return ""
     value = row[f"previous_{metric.key}"]
-    before = PERIOD_NAMES[period].before
-    return f"no data {before}" if value is None else f"{metric.write(value)} {before}"
+    then = PERIOD_NAMES[period].then
+    return f"no data {then}" if value is None else f"{metric.write(value)} {then}"
 
 
 def _detail(metric: Metric, row: Mapping[str, Any], known: trends.Sums) -> str:
@@ -163,6 +163,15 @@ def _detail(metric: Metric, row: Mapping[str, Any], known: trends.Sums) -> str:
     if metric is RESPONSE:
         return f"over {fmt.sample(known.response_time_count, 'timed use')}"
     return f"over {fmt.sample(known.priced_count, 'priced use')}"
+
+
+def _judged(metric: Metric, row: Mapping[str, Any], known: trends.Sums) -> Target | None:
+    samples = {
+        SUCCESS: known.outcome_count,
+        RATING: known.rated_count,
+        RESPONSE: known.response_time_count,
+    }
+    return metric.judge(row[metric.key], row.get(f"target_{metric.key}"), samples.get(metric))
 
 
 def _point(metric: Metric, block: trends.Block) -> float | None:
@@ -193,7 +202,7 @@ def _cards(
                 detail=_detail(metric, row, known),
                 change=metric.compare(row[metric.key], row[f"previous_{metric.key}"]),
                 previous=_previous(metric, row, period),
-                target=metric.judge(row[metric.key], row.get(f"target_{metric.key}")),
+                target=_judged(metric, row, known),
                 points=tuple(_point(metric, block) for block in blocks),
             )
             for metric in METRICS
@@ -206,19 +215,19 @@ def _headline(row: Mapping[str, Any], period: Period) -> str:
     uses = row["usage_count"] or 0
     if not uses:
         before = row["previous_usage_count"]
-        tail = f"; {name.before} there were {fmt.count(before)}" if before and period != "all" else ""
+        tail = f"; {name.then} there were {fmt.count(before)}" if before and period != "all" else ""
         return f"No uses in this period{tail}."
     first = fmt.plural(uses, "use")
     change = USES.compare(row["usage_count"], row["previous_usage_count"])
     if change is None:
         lead = first
     elif change.direction == "steady":
-        lead = f"{first}, about as many as {name.before}"
+        lead = f"{first}, about as many as {name.then}"
     elif change.text.startswith("×"):
-        lead = f"{first}, {change.text.removeprefix('×').strip(fmt.THIN)} times as many as {name.before}"
+        lead = f"{first}, {change.text.removeprefix('×').strip(fmt.THIN)} times as many as {name.then}"
     else:
         size = change.text.lstrip("+" + fmt.MINUS)
-        lead = f"{first}, {size} {'more' if change.direction == 'up' else 'fewer'} than {name.before}"
+        lead = f"{first}, {size} {'more' if change.direction == 'up' else 'fewer'} than {name.then}"
     rate = row["success_rate"]
     if rate is None:
         return f"{lead}; no outcome is known."
@@ -231,7 +240,7 @@ def _headline(row: Mapping[str, Any], period: Period) -> str:
     return f"{lead}; success {'up' if moved.direction == 'up' else 'down'} {points} to {fmt.percent(rate)}."
 
 
-def _movers(rows: Sequence[Mapping[str, Any]], before: str) -> list[News]:
+def _movers(rows: Sequence[Mapping[str, Any]], when: str) -> list[News]:
     """Prompts whose success differs from before by more than chance: outside today's 95 % interval."""
     moved = []
     for row in rows:
@@ -249,7 +258,7 @@ def _movers(rows: Sequence[Mapping[str, Any]], before: str) -> list[News]:
     return [
         News(
             f"success {'fell' if tone == 'bad' else 'rose'} from {fmt.percent(row['previous_success_rate'])} "
-            f"{before} to {fmt.percent(row['success_rate'])} ({fmt.sample(row['outcome_count'], 'outcome')})",
+            f"{when} to {fmt.percent(row['success_rate'])} ({fmt.sample(row['outcome_count'], 'outcome')})",
             tone,
             prompt_href(row),
             prompt_name(row),
@@ -286,6 +295,7 @@ def _news(
     rows: Sequence[Mapping[str, Any]],
     all_alerts: Sequence[Alert],
     *,
+    known: trends.Sums,
     period: Period,
     start: date,
     as_of_date: date,
@@ -294,20 +304,20 @@ def _news(
     within = "on this day" if period == "day" else f"in the {name.title.lower()}"
     news: list[News] = []
     for metric in METRICS:
-        target = metric.judge(row[metric.key], row.get(f"target_{metric.key}"))
+        target = _judged(metric, row, known)
         if target and target.met is False:
             value = metric.write(row[metric.key])
             news.append(News(f"{metric.label} {value} misses the target, {target.text}", "bad"))
     if period != "all":
         news += _alert_news(all_alerts, start, as_of_date, within)
-        news += _movers(rows, name.before)
+        news += _movers(rows, name.then)
         for metric in (RESPONSE, RATING, COST):
             change = metric.compare(row[metric.key], row[f"previous_{metric.key}"])
             if change and change.direction != "steady":
                 news.append(
                     News(
                         f"{metric.label} {metric.write(row[metric.key])}, {change.text} against "
-                        f"{metric.write(row[f'previous_{metric.key}'])} {name.before}",
+                        f"{metric.write(row[f'previous_{metric.key}'])} {name.then}",
                         change.tone,
                     )
                 )
@@ -319,7 +329,7 @@ def _news(
         if quiet:
             most = max(quiet, key=lambda one: one["previous_usage_count"])
             others = f", and {fmt.plural(len(quiet) - 1, 'other')}" if len(quiet) > 1 else ""
-            text = f"no longer used: {fmt.plural(most['previous_usage_count'], 'use')} {name.before}{others}"
+            text = f"no longer used: {fmt.plural(most['previous_usage_count'], 'use')} {name.then}{others}"
             news.append(News(text, "bad", prompt_href(most), prompt_name(most)))
     return tuple(news[:_MOST_NEWS])
 
@@ -406,6 +416,7 @@ def overview(
         row, rows = metrics[period], by_period[period]
         start = _start(period, as_of_date, first_use)
         blocks = trends.blocks(daily, as_of_date, period)
+        known = trends.total(daily, start, as_of_date)
         grain = (blocks[-1].end - blocks[-1].start).days + 1 if blocks else 1
         return PeriodOverview(
             key=period,
@@ -414,8 +425,8 @@ def overview(
             before=PERIOD_NAMES[period].before,
             headline=_headline(row, period),
             empty=not row["usage_count"],
-            news=_news(row, rows, all_alerts, period=period, start=start, as_of_date=as_of_date),
-            cards=_cards(row, period, trends.total(daily, start, as_of_date), blocks),
+            news=_news(row, rows, all_alerts, known=known, period=period, start=start, as_of_date=as_of_date),
+            cards=_cards(row, period, known, blocks),
             trend=trend_points(blocks, row["target_success_rate"]),
             trend_grain="day" if grain == 1 else "week" if grain == 7 else f"{grain} days",
             top=performers(ranked[period], {str(one["prompt_id"]): one for one in rows}),

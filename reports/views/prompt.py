@@ -15,7 +15,7 @@ import pandas as pd
 from reports import format as fmt
 from reports import trends
 from reports.marts import records
-from reports.metrics import METRICS, PERIOD_NAMES, SUCCESS, Change, Metric, Target
+from reports.metrics import METRICS, PERIOD_NAMES, RATING, RESPONSE, SUCCESS, Change, Metric, Target
 from reports.options import PERIODS, ReportOptions
 from reports.views.common import Alert, Page, page, prompt_name
 from reports.views.overview import TrendPoint, trend_points
@@ -95,6 +95,11 @@ class Prompt:
     resolved_alerts: tuple[Alert, ...]
 
 
+def _sample(metric: Metric, row: Mapping[str, Any]) -> int | None:
+    columns = {SUCCESS: "outcome_count", RATING: "rated_count", RESPONSE: "response_time_count"}
+    return row[columns[metric]] if metric in columns else None
+
+
 def _detail(metric: Metric, row: Mapping[str, Any]) -> str:
     if metric is SUCCESS and row["success_rate"] is not None:
         sample = f"of {fmt.sample(row['outcome_count'], 'outcome')}"
@@ -131,9 +136,9 @@ def _period(row: Mapping[str, Any], targets: Mapping[str, float | None]) -> Prom
                 label=metric.label,
                 value=metric.write(value),
                 detail=_detail(metric, row),
-                previous="" if period == "all" else metric.write(before),
+                previous="" if period == "all" or before is None else metric.write(before),
                 change=metric.compare(value, before),
-                target=metric.judge(value, targets.get(metric.key)),
+                target=metric.judge(value, targets.get(metric.key), _sample(metric, row)),
             )
         )
     return PromptPeriod(
@@ -150,6 +155,10 @@ def _period(row: Mapping[str, Any], targets: Mapping[str, float | None]) -> Prom
     )
 
 
+def _of(outcomes: int) -> str:
+    return f"of {fmt.count(outcomes)}" + (", thin" if 0 < outcomes < fmt.THIN_SAMPLE else "")
+
+
 def _breakdown(title: str, column: str, unknown: str, frame: pd.DataFrame) -> Breakdown:
     rows = [(row["share"], trends.sums(row)) for row in records(frame)]
     whole = sum(one.usage_count for _, one in rows) or 1
@@ -160,7 +169,7 @@ def _breakdown(title: str, column: str, unknown: str, frame: pd.DataFrame) -> Br
             share=fmt.percent(one.usage_count / whole, 0),
             width=round(100 * one.usage_count / whole),
             success=fmt.percent(one.success_rate),
-            outcomes=fmt.sample(one.outcome_count, "outcome"),
+            outcomes=_of(one.outcome_count),
             response=fmt.duration(one.average_response_time_ms),
             cost=fmt.money(one.total_cost),
         )
