@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import socket
 import ssl
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date
@@ -72,6 +74,12 @@ class Mailbox:
 
     def recipients(self) -> list[str]:
         return [recipient for recipient, _ in self.taken]
+
+
+def hang_up(server: SMTP) -> str:
+    assert server.transport is not None
+    server.transport.abort()
+    return "250 taken, but nobody hears it"
 
 
 @contextmanager
@@ -145,6 +153,14 @@ def log(connection: psycopg.Connection[Any]) -> list[tuple[str, str, str]]:
         "select recipient, outcome, reply from ops.deliveries inner join ops.outbox using (outbox_id)"
         " order by delivery_id"
     ).fetchall()
+
+
+@pytest.fixture
+def warehouse(module_warehouse: Warehouse) -> Warehouse:
+    """The module's warehouse with an empty outbox: a database for each test would cost seconds to write."""
+    with module_warehouse.connect() as connection:
+        connection.execute("truncate ops.deliveries, ops.outbox restart identity")
+    return module_warehouse
 
 
 @pytest.fixture(params=["transactions by block", "autocommit"])
@@ -285,12 +301,6 @@ def test_an_answer_lost_after_the_data_is_uncertain_and_tried_again_as_the_same_
 ) -> None:
     queued(session, "ann@example.com", "bob@example.com")
     mailbox = Mailbox()
-
-    def hang_up(server: SMTP) -> str:
-        assert server.transport is not None
-        server.transport.abort()
-        return "250 taken, but nobody hears it"
-
     mailbox.after_data = [hang_up]
     with running(mailbox) as address:
         first = outbox.deliver(session, f"smtp://{address}", patience=QUICK, sleep=waits)
@@ -548,6 +558,87 @@ def test_a_kept_mail_is_written_as_a_file_that_mail_programs_open(
     path = outbox.write_eml(session, entry, tmp_path / "outbox")
     assert [found.name for found in path.parent.iterdir()] == [f"digest-2026-11-21-{entry.outbox_id}.eml"]
     assert message_from_bytes(path.read_bytes())["Message-ID"] == entry.message_id
+
+
+class Stormy(Mailbox):
+    """Takes, refuses and hangs up by chance, from a seed; ``taken`` has also what it took without a word."""
+
+    def __init__(self, seed: int, refused: set[str]) -> None:
+        super().__init__()
+        self.random = random.Random(seed)
+        self.refused = refused
+
+    async def handle_MAIL(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self.random.random() < 0.03:
+            hang_up(server)
+        envelope.mail_from = address
+        return "451 not now" if self.random.random() < 0.05 else "250 OK"
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address in self.refused:
+            return "550 no such user"
+        envelope.rcpt_tos.append(address)
+        return "451 greylisted" if self.random.random() < 0.1 else "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        chance = self.random.random()
+        if chance < 0.1:
+            return "451 no room"
+        if chance < 0.15:
+            hang_up(server)  # and the mail is lost
+            return "451"
+        if chance < 0.2:
+            hang_up(server)  # and the mail is taken
+        return await super().handle_DATA(server, session, envelope)
+
+
+class Killed(BaseException):
+    """Stands in for a kill: nothing catches it, and the sender's session is gone with it."""
+
+
+def test_in_a_storm_of_faults_and_kills_no_mail_is_lost_and_only_uncertain_ones_come_twice(
+    warehouse: Warehouse, session: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipients = [f"{n}@example.com" for n in range(120)]
+    refused = set(recipients[::20])
+    queued(session, *recipients)
+    mailbox = Stormy(2, refused)
+    chance = random.Random(3)
+
+    def perhaps_killed(step: Callable[..., Any], *, before: bool) -> Callable[..., Any]:
+        def stepped(*arguments: Any) -> Any:
+            killed = chance.random() < 0.03
+            if killed and before:
+                raise Killed
+            result = step(*arguments)
+            if killed:
+                raise Killed
+            return result
+
+        return stepped
+
+    monkeypatch.setattr(outbox, "_claim", perhaps_killed(outbox._claim, before=False))
+    monkeypatch.setattr(outbox, "_record", perhaps_killed(outbox._record, before=True))
+    runs = 0
+    with running(mailbox) as address:
+        while set(states(session).values()) - {"sent", "failed"}:
+            runs += 1
+            assert runs < 100
+            with suppress(Killed), warehouse.connect() as connection:
+                outbox.deliver(connection, f"smtp://{address}", patience=QUICK, sleep=waits)
+            # The next night: leases have run out, and what was to wait has waited.
+            session.execute("update ops.outbox set next_attempt_at = null, lease_until = now()")
+    assert {who for who, state in states(session).items() if state == "failed"} == refused
+    arrived = Counter(mailbox.recipients())
+    assert set(arrived) == set(recipients) - refused
+    uncertain = Counter(who for who, outcome, _ in log(session) if outcome == "uncertain")
+    assert {who for who, times in arrived.items() if times > 1 + uncertain[who]} == set()
+    assert sum(times > 1 for times in arrived.values()) > 0  # the storm was one
+    assert {len({content for who, content in mailbox.taken if who == one}) for one in arrived} == {1}
 
 
 # TLS and credentials
