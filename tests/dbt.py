@@ -1,16 +1,18 @@
-"""Runs the dbt project in tests: in this process, against a test's own warehouse, with artifacts in a temporary folder."""
+"""Runs the dbt project in tests: in this process, against a test's own warehouse, in a temporary folder."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
 from dbt.cli.main import dbtRunner, dbtRunnerResult
+from dbt.contracts.graph.manifest import Manifest
 
 from orchestration.warehouse import Warehouse
 
@@ -28,18 +30,11 @@ def run_dbt(
 
     With ``check`` a failed run is an AssertionError that names the nodes that failed and why.
     """
-    with TemporaryDirectory(prefix="prism-dbt-") as folder, patch.dict(os.environ, environment(warehouse)):
-        result = dbtRunner().invoke(
-            [
-                "--quiet",
-                *arguments,
-                "--project-dir", str(project_dir),
-                "--profiles-dir", str(project_dir),
-                "--target-path", f"{folder}/target",
-                "--log-path", f"{folder}/logs",
-                "--vars", json.dumps(dict(vars or {})),
-            ]
-        )  # fmt: skip
+    with patch.dict(os.environ, warehouse.libpq_environment()):
+        variables = json.dumps(dict(vars or {}), sort_keys=True)
+        result = _invoke(
+            arguments, project_dir, variables, _manifest(project_dir, variables, warehouse.url).deepcopy()
+        )
     if check and not result.success:
         raise AssertionError(f"dbt {' '.join(arguments)} failed: {failures(result) or result.exception}")
     return result
@@ -55,6 +50,27 @@ def failures(result: dbtRunnerResult) -> dict[str, str]:
     }
 
 
-def environment(warehouse: Warehouse) -> dict[str, str]:
-    """The variables that the project's profile reads."""
-    return warehouse.libpq_environment()
+@functools.cache
+def _manifest(project_dir: Path, variables: str, warehouse_url: str) -> Manifest:
+    """The project as parsed for a warehouse, whose name it holds: parsing takes longer than most builds."""
+    result = _invoke(["parse"], project_dir, variables, None)
+    if not isinstance(result.result, Manifest):
+        raise AssertionError(f"dbt parse failed: {result.exception}")
+    return result.result
+
+
+def _invoke(
+    arguments: Sequence[str], project_dir: Path, variables: str, manifest: Manifest | None
+) -> dbtRunnerResult:
+    with TemporaryDirectory(prefix="prism-dbt-") as folder:
+        return dbtRunner(manifest=manifest).invoke(
+            [
+                "--quiet",
+                *arguments,
+                "--project-dir", str(project_dir),
+                "--profiles-dir", str(project_dir),
+                "--target-path", f"{folder}/target",
+                "--log-path", f"{folder}/logs",
+                "--vars", variables,
+            ]
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A seeded library and its uses, rich in the cases that break sums: unknowns, edges of days, ties, strangers."""
+"""A seeded library and its uses, rich in what breaks sums: unknowns, edges of days, ties, strangers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def mappings() -> Rows:
 
 
 def uses(seed: int, last_day: date, timezone: str, count: int = 2500) -> Rows:
-    """About ``count`` uses over 800 days up to ``last_day``, more of them the nearer, and some days beyond it."""
+    """About ``count`` uses over 800 days up to ``last_day``, more the nearer, and on some days beyond it."""
     random = np.random.default_rng(seed)
     library = prompts()
     zone = ZoneInfo(timezone)

@@ -1,4 +1,4 @@
-"""The summary and the dashboard computed a second time, from the contract's definitions and with pandas alone.
+"""The summary and the dashboard computed a second time, from the contract's definitions, with pandas alone.
 
 Shares nothing with the dbt project: no SQL, no daily sums, no histogram. Reads the raw rows as frames.
 """

@@ -44,13 +44,15 @@ def write(
             source, entity, started_at, finished_at, rows_read, inserted, updated, unchanged, superseded,
             rejected, values_rejected
         )
-        values (%(source)s, %(entity)s, coalesce(%(at)s, now()), coalesce(%(at)s, now()), %(read)s, %(inserted)s,
-            0, 0, 0, %(rejected)s, %(values)s)
+        values (
+            %(source)s, %(entity)s, coalesce(%(at)s, now()), coalesce(%(at)s, now()), %(read)s, %(inserted)s,
+            0, 0, 0, %(rejected)s, %(values)s
+        )
         returning batch_id, started_at
         """,
         {
             "source": source,
-            "entity": table.removeprefix("prompt_") if table == "prompt_usage" else table,
+            "entity": "usage" if table == "prompt_usage" else table,
             "at": started_at,
             "read": len(rows) + rejected,
             "inserted": len(rows),

@@ -16,11 +16,12 @@ usage as (
     select * from {{ ref('stg_prism__prompt_usage') }}
 ),
 
--- when no batch is incorporated, whatever raw holds is to be built
+-- when no batch is incorporated, whatever raw holds is to be built; two days
+-- more on each side, as another zone may have put a use there before
 extent as (
     select
-        {{ day_of('min(used_at)') }} as first_date,
-        {{ day_of('max(used_at)') }} as last_date
+        {{ day_of('min(used_at)') }} - 2 as first_date,
+        {{ day_of('max(used_at)') }} + 2 as last_date
     from usage
     where not exists (
         select 1 from batches

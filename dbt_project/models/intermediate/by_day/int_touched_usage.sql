@@ -27,7 +27,10 @@ final as (
         -- what was used before its source was first loaded is history, not late
         coalesce(
             usage.used_at >= first_loads.first_loaded_at
-            and usage.loaded_at > usage.used_at + interval '1 day',
+            and usage.loaded_at > usage.used_at + interval '1 day'
+            -- a use that was rated later came again; it was not late
+            and coalesce(usage.updated_at, usage.used_at)
+            <= usage.used_at + interval '1 day',
             false
         ) as is_late,
         usage.cost is null and greatest(

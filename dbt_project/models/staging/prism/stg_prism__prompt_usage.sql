@@ -27,6 +27,7 @@ renamed as (
         cost,
         -- times
         used_at,
+        updated_at,
         loaded_at
     from source
     where deleted_at is null

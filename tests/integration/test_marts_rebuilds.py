@@ -1,0 +1,277 @@
+"""What a build touches and what it leaves: days, zones, full refreshes, kills, builds beside the marts."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from orchestration.warehouse import Warehouse
+from tests.dbt import failures, run_dbt
+from tests.oracle import life, raw
+
+pytestmark = pytest.mark.integration
+
+AS_OF = date(2025, 3, 31)
+ROLLUPS = (
+    "int_prompt_usage_daily",
+    "int_response_time_histogram_daily",
+    "int_prompt_users_daily",
+    "int_prompt_sessions_daily",
+)
+
+
+def build(warehouse: Warehouse, *arguments: str, **variables: Any) -> None:
+    """A whole build, as the nightly job does it."""
+    variables = {"as_of_date": AS_OF.isoformat(), **variables}
+    run_dbt(warehouse, "build", "--exclude-resource-type", "unit_test", *arguments, vars=variables)
+
+
+def build_days(warehouse: Warehouse, *arguments: str, **variables: Any) -> None:
+    """The daily rollups, their bookkeeping and their test."""
+    build(
+        warehouse,
+        "--select",
+        "+int_incorporated_batches",
+        "days_hold_what_raw_holds",
+        *arguments,
+        **variables,
+    )
+
+
+def rows(connection: psycopg.Connection[Any], table: str, schema: str = "intermediate") -> list[str]:
+    """A table's rows as sorted JSON; doubles are rounded, as the order they are summed in may differ."""
+    found = connection.execute(
+        sql.SQL("select to_jsonb(t) from {} as t").format(sql.Identifier(schema, table))
+    )
+    return sorted(str({name: _rounded(value) for name, value in row.items()}) for (row,) in found)
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def physical_days(connection: psycopg.Connection[Any], table: str) -> dict[date, set[str]]:
+    """The transactions that wrote each day's rows: a day that is left alone keeps its own."""
+    written: dict[date, set[str]] = {}
+    for day, transaction in connection.execute(
+        sql.SQL("select usage_date, xmin::text from {}").format(sql.Identifier("intermediate", table))
+    ):
+        written.setdefault(day, set()).add(transaction)
+    return written
+
+
+@pytest.fixture
+def filled(warehouse: Warehouse) -> Warehouse:
+    with warehouse.connect() as connection:
+        raw.write(connection, "prompts", life.prompts())
+        raw.write(connection, "prompt_usage", life.uses(3, AS_OF, "UTC", count=600))
+    return warehouse
+
+
+def test_an_empty_warehouse_builds_and_its_dashboard_counts_nothing(warehouse: Warehouse) -> None:
+    build(warehouse)
+    with warehouse.connect() as connection:
+        found = connection.execute(
+            "select period, usage_count, total_prompts, success_rate, period_start"
+            " from marts.dashboard_metrics"
+        ).fetchall()
+    assert {row[0] for row in found} == {"day", "week", "month", "quarter", "year", "all"}
+    assert {row[1:4] for row in found} == {(0, 0, None)}
+    assert [row[4] for row in found if row[0] == "all"] == [None]
+
+
+def test_a_rating_that_comes_late_rebuilds_only_its_day(filled: Warehouse) -> None:
+    build_days(filled)
+    with filled.connect() as connection:
+        before = {table: physical_days(connection, table) for table in ROLLUPS}
+        usage_id, day = connection.execute(
+            "select usage_id, used_at::date from raw.prompt_usage"
+            " where rating is null and used_at < %s limit 1",
+            [AS_OF - timedelta(days=10)],
+        ).fetchone()  # type: ignore[misc]
+        raw.write(
+            connection,
+            "prompt_usage",
+            [{**_use(connection, usage_id), "rating": 2.0, "updated_at": raw.at("2025-03-31")}],
+        )
+    build_days(filled)
+    with filled.connect() as connection:
+        for table in ROLLUPS:
+            after = physical_days(connection, table)
+            assert {one for one in after if after[one] != before[table][one]} == {day}, table
+        assert (
+            connection.execute(
+                "select sum(rated_count) from intermediate.int_prompt_usage_daily where usage_date = %s",
+                [day],
+            ).fetchone()
+            == connection.execute(
+                "select count(rating) from raw.prompt_usage where used_at::date = %s", [day]
+            ).fetchone()
+        )
+
+
+def test_a_day_whose_uses_are_all_deleted_is_emptied(filled: Warehouse) -> None:
+    build_days(filled)
+    with filled.connect() as connection:
+        deleted = connection.execute(
+            "select usage_id, used_at::date from raw.prompt_usage"
+            " where used_at::date = (select min(used_at)::date from raw.prompt_usage)"
+        ).fetchall()
+        raw.write(
+            connection,
+            "prompt_usage",
+            [{**_use(connection, usage_id), "deleted_at": raw.at("2025-03-31")} for usage_id, _ in deleted],
+        )
+    build_days(filled)
+    with filled.connect() as connection:
+        for table in ROLLUPS:
+            assert deleted[0][1] not in physical_days(connection, table)
+
+
+def test_incremental_builds_and_a_full_refresh_agree(filled: Warehouse) -> None:
+    build_days(filled)
+    with filled.connect() as connection:
+        raw.write(connection, "prompt_usage", life.uses(3, AS_OF, "UTC", count=900)[300:])
+    build_days(filled)
+    with filled.connect() as connection:
+        incremental = {table: rows(connection, table) for table in ROLLUPS}
+    build_days(filled, "--full-refresh")
+    with filled.connect() as connection:
+        assert {table: rows(connection, table) for table in ROLLUPS} == incremental
+
+
+def test_another_time_zone_rebuilds_every_day(filled: Warehouse) -> None:
+    build_days(filled, timezone="Pacific/Kiritimati")
+    build_days(filled, timezone="America/Havana")
+    with filled.connect() as connection:
+        expected = connection.execute(
+            "select (used_at at time zone 'America/Havana')::date, count(*) from raw.prompt_usage"
+            " group by 1 order by 1"
+        ).fetchall()
+        found = connection.execute(
+            "select usage_date, sum(usage_count)::bigint from intermediate.int_prompt_usage_daily"
+            " group by 1 order by 1"
+        ).fetchall()
+    assert found == expected
+
+
+def test_a_build_that_died_between_two_rollups_converges(filled: Warehouse) -> None:
+    build_days(filled)
+    with filled.connect() as connection:
+        raw.write(connection, "prompt_usage", life.uses(4, AS_OF, "UTC", count=40)[:40])
+    # as a kill leaves it: one rollup holds the batch, the others and the bookkeeping do not
+    run_dbt(filled, "run", "--select", "+int_prompt_usage_daily", vars={"as_of_date": AS_OF.isoformat()})
+    build_days(filled)
+    with filled.connect() as connection:
+        converged = {table: rows(connection, table) for table in ROLLUPS}
+    build_days(filled, "--full-refresh")
+    with filled.connect() as connection:
+        assert {table: rows(connection, table) for table in ROLLUPS} == converged
+
+
+def test_a_second_build_of_a_date_changes_nothing(filled: Warehouse) -> None:
+    build(filled)
+    with filled.connect() as connection:
+        before = _marts(connection, "marts")
+    build(filled)
+    with filled.connect() as connection:
+        assert _marts(connection, "marts") == before
+
+
+def test_an_older_date_is_built_beside_the_marts_and_leaves_them_alone(filled: Warehouse) -> None:
+    build(filled)
+    older = AS_OF - timedelta(days=90)
+    with filled.connect() as connection:
+        before = _marts(connection, "marts")
+        files = _files(connection, "marts") | _files(connection, "api")
+        periods = rows(connection, "int_periods")
+    build(filled, as_of_date=older.isoformat(), marts_schema="marts_older")
+    with filled.connect() as connection:
+        assert _marts(connection, "marts") == before
+        assert _files(connection, "marts") | _files(connection, "api") == files
+        assert rows(connection, "int_periods") == periods
+        assert connection.execute(
+            "select distinct as_of_date from marts_older.dashboard_metrics"
+        ).fetchall() == [(older,)]
+        beside = _marts(connection, "marts_older")
+        events = connection.execute("select count(*) from marts_older.alert_events").fetchone()
+        assert events != (0,)
+    build(filled, as_of_date=older.isoformat(), marts_schema="marts_older")
+    with filled.connect() as connection:
+        assert _marts(connection, "marts_older") == beside
+
+
+def test_a_test_on_the_days_finds_a_use_that_no_batch_announced(filled: Warehouse) -> None:
+    build_days(filled)
+    with filled.connect() as connection:
+        use = _use(connection, "use 1")
+        connection.execute(
+            "insert into raw.prompt_usage (source, usage_id, prompt_key, used_at, batch_id, loaded_at)"
+            " values ('app', 'smuggled', 'x', %s, 1, now())",
+            [use["used_at"] + timedelta(days=1)],
+        )
+        connection.commit()
+        raw.write(connection, "prompt_usage", [use])
+    with pytest.raises(AssertionError, match="days_hold_what_raw_holds"):
+        build_days(filled)
+
+
+_FAULTY_SEEDS = {
+    "rules_are_possible": "update intermediate.alert_rules set comparator = 'over' where rule = 'low_usage'",
+    "rules_are_listed_once": "insert into intermediate.alert_rules select * from intermediate.alert_rules",
+    "overrides_are_possible": "insert into intermediate.alert_overrides values ('none', 'domain', 'x', 1)",
+    "overrides_are_listed_once": "insert into intermediate.alert_overrides"
+    " select 'low_usage', 'domain', 'x', 1 from generate_series(1, 2)",
+    "targets_are_possible": "insert into intermediate.targets values ('speed', 'all', null, 'above', 1, 1)",
+    "targets_are_listed_once": "insert into intermediate.targets select * from intermediate.targets",
+    "limits_are_possible": "update intermediate.data_quality_limits set measure = 'x'",
+}
+
+
+def test_a_seed_that_would_be_ignored_in_silence_is_refused(module_warehouse: Warehouse) -> None:
+    run_dbt(module_warehouse, "seed")
+    with module_warehouse.connect() as connection:
+        for statement in _FAULTY_SEEDS.values():
+            connection.execute(statement)  # type: ignore[call-overload]
+    result = run_dbt(module_warehouse, "test", "--select", "resource_type:seed", check=False)
+    assert set(failures(result)) == set(_FAULTY_SEEDS)
+
+
+def test_an_as_of_date_that_is_no_date_is_refused(module_warehouse: Warehouse) -> None:
+    with pytest.raises(
+        AssertionError, match=r"as_of_date must be a day such as 2025-02-28, not '31\.03\.2025'"
+    ):
+        run_dbt(module_warehouse, "compile", vars={"as_of_date": "31.03.2025"})
+
+
+def _use(connection: psycopg.Connection[Any], usage_id: str) -> dict[str, Any]:
+    cursor = connection.execute("select * from raw.prompt_usage where usage_id = %s", [usage_id])
+    row = dict(
+        zip([column.name for column in cursor.description or ()], cursor.fetchone() or (), strict=True)
+    )
+    return {name: value for name, value in row.items() if name not in ("source", "batch_id", "loaded_at")}
+
+
+def _files(connection: psycopg.Connection[Any], schema: str) -> set[tuple[str, int, int]]:
+    """The tables and functions of a schema with what changes when they are made anew."""
+    tables = connection.execute(
+        "select relname, oid::bigint, relfilenode::bigint from pg_class"
+        " where relnamespace = %s::regnamespace",
+        [schema],
+    ).fetchall()
+    functions = connection.execute(
+        "select proname, oid::bigint, 0 from pg_proc where pronamespace = %s::regnamespace", [schema]
+    ).fetchall()
+    return {(name, oid, file) for name, oid, file in tables + functions}
+
+
+def _marts(connection: psycopg.Connection[Any], schema: str) -> dict[str, list[str]]:
+    names = connection.execute(
+        "select table_name from information_schema.tables where table_schema = 'marts'"
+    ).fetchall()
+    assert len(names) == 8
+    return {name: rows(connection, name, schema) for (name,) in names}
