@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from datetime import time as clock
@@ -103,8 +103,9 @@ def load_source(
 @dataclass(frozen=True)
 class _Prepared:
     batch: Batch
+    batch_id: int
     checked: Checked
-    encoded: pa.Buffer
+    encoded: merge.EncodedUsage
     started_at: datetime
 
 
@@ -129,41 +130,52 @@ class _Load:
 
     def entity(self, reader: Reader, entity: Entity) -> None:
         """Everything that is new of one entity."""
-        marks = self._session.run(lambda connection, _: merge.watermarks(connection, self._source, entity))
+        marks = self._session.run(lambda connection: merge.watermarks(connection, self._source, entity))
         batches = reader.batches(entity, marks)
         if entity != "usage":
             self._library(reader, entity, batches)
             return
-        # while the server merges one batch, the next is read and checked
-        prepared = self._prepared(reader, batches)
-        with ThreadPoolExecutor(max_workers=1) as ahead:
-            upcoming = ahead.submit(next, prepared, None)
+        with closing(batches), ThreadPoolExecutor(max_workers=1) as ahead:
+            # while the server merges one batch, the next is read and checked
+            upcoming = ahead.submit(self._prepared, reader, batches, self._batch_id())
             while (current := upcoming.result()) is not None:
-                upcoming = ahead.submit(next, prepared, None)
+                upcoming = ahead.submit(self._prepared, reader, batches, self._batch_id())
                 self._usage(current)
 
-    def _prepared(self, reader: Reader, batches: Iterator[Batch]) -> Iterator[_Prepared]:
+    def _batch_id(self) -> int:
+        return self._session.run(merge.next_batch_id)
+
+    def _prepared(self, reader: Reader, batches: Iterator[Batch], batch_id: int) -> _Prepared | None:
         started_at = datetime.now(UTC)
-        for batch in batches:
-            checked = check(batch, reader.readings, self._rules)
-            yield _Prepared(batch, checked, merge.encode_usage(checked.rows), started_at)
-            started_at = datetime.now(UTC)
+        batch = next(batches, None)
+        if batch is None:
+            return None
+        checked = check(batch, reader.readings, self._rules)
+        encoded = merge.encode_usage(
+            checked.rows, source=self._source, batch_id=batch_id, with_texts=self._rules.with_texts
+        )
+        return _Prepared(batch, batch_id, checked, encoded, started_at)
 
     def _usage(self, prepared: _Prepared) -> None:
-        batch, checked = prepared.batch, prepared.checked
-
-        def work(connection: psycopg.Connection, batch_id: int) -> merge.Merged:
+        def work(connection: psycopg.Connection) -> merge.Merged:
             return merge.merge_usage(
                 connection,
-                encoded=prepared.encoded,
-                count=checked.rows.num_rows,
-                with_texts=self._rules.with_texts,
+                prepared.encoded,
                 source=self._source,
-                batch_id=batch_id,
+                batch_id=prepared.batch_id,
                 timezone=self._timezone,
             )
 
-        self._write(batch.entity, batch.place, batch.watermark, checked, prepared.started_at, work)
+        batch = prepared.batch
+        self._write(
+            batch.entity,
+            batch.place,
+            batch.watermark,
+            prepared.checked,
+            prepared.started_at,
+            prepared.batch_id,
+            work,
+        )
 
     def _library(self, reader: Reader, entity: Entity, batches: Iterator[Batch]) -> None:
         """A library is small, and read whole: what is not in it any more is gone."""
@@ -198,7 +210,9 @@ class _Load:
                 self._source, whole.rejected, entity,
             )  # fmt: skip
 
-        def work(connection: psycopg.Connection, batch_id: int) -> merge.Merged:
+        batch_id = self._batch_id()
+
+        def work(connection: psycopg.Connection) -> merge.Merged:
             return merge.merge_library(
                 connection,
                 entity=entity,
@@ -210,7 +224,7 @@ class _Load:
             )
 
         place = places[0] if len(set(places)) == 1 else f"{places[0]} and {len(set(places)) - 1} more"
-        self._write(entity, place, None, whole, started_at, work)
+        self._write(entity, place, None, whole, started_at, batch_id, work)
 
     def _write(
         self,
@@ -219,12 +233,13 @@ class _Load:
         watermark: Mapping[str, Any] | None,
         checked: Checked,
         started_at: datetime,
-        work: Callable[[psycopg.Connection, int], merge.Merged],
+        batch_id: int,
+        work: Callable[[psycopg.Connection], merge.Merged],
     ) -> None:
         """One batch in one transaction: rows, days, rejects, watermark, and the batch's own record."""
 
-        def transaction(connection: psycopg.Connection, batch_id: int) -> BatchResult:
-            merged = work(connection, batch_id)
+        def transaction(connection: psycopg.Connection) -> BatchResult:
+            merged = work(connection)
             merge.record(
                 connection,
                 batch_id=batch_id,
@@ -254,7 +269,7 @@ class _Load:
                 deleted=merged.deleted,
             )
 
-        self.results.append(self._session.run(transaction))
+        self.results.append(self._session.run(transaction, batch_id))
         if self._progress is not None:
             self._progress(sum(result.rows_read for result in self.results), None)
 
@@ -275,14 +290,14 @@ class _Session:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def run(self, work: Callable[[psycopg.Connection, int], _T]) -> _T:
-        """``work`` with a connection and a batch's number, in one transaction, until it is committed.
+    def run(self, work: Callable[[psycopg.Connection], _T], batch_id: int | None = None) -> _T:
+        """``work`` with a connection, in one transaction, until it is committed.
 
         A connection that is lost, a deadlock and the like are tried again; where the answer to a COMMIT
-        was lost, the batch's own record tells whether it landed.
+        was lost, the record of the batch that ``work`` wrote tells whether it landed.
         """
         failure: Exception | None = None
-        sent: tuple[int, _T] | None = None  # what the COMMIT without an answer would have made true
+        sent: list[_T] = []  # what a COMMIT without an answer would have made true
         for attempt in range(_ATTEMPTS):
             if attempt:
                 time.sleep(min(0.25 * 2 ** (attempt - 1), 5))
@@ -294,12 +309,11 @@ class _Session:
                 log.warning("no connection to the warehouse yet: %s", error)
                 continue
             try:
-                if sent is not None and merge.landed(connection, sent[0]):
-                    return sent[1]
-                sent = None
-                batch_id = merge.next_batch_id(connection)
-                done = work(connection, batch_id)
-                sent = (batch_id, done)
+                if sent and batch_id is not None and merge.landed(connection, batch_id):
+                    return sent[0]
+                sent = []
+                done = work(connection)
+                sent = [done]
                 connection.commit()
             except psycopg.Error as error:
                 transient = _is_transient(error, connection)
@@ -340,6 +354,7 @@ class _Session:
                 """,
                 self._backend,
             )
+        connection.execute("set timezone = 'UTC'")
         connection.execute("set temp_buffers = '32MB'")
         row = connection.execute(
             "select pid, backend_start from pg_stat_activity where pid = pg_backend_pid()"

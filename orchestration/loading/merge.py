@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, LiteralString
 
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 from psycopg import sql
 from psycopg.types.json import Jsonb
@@ -64,94 +65,112 @@ class Merged:
     days: set[date] = field(default_factory=set)
 
 
-def encode_usage(rows: pa.Table) -> pa.Buffer:
-    """The rows as COPY takes them; no server is needed yet."""
-    names = ["usage_id", *(canonical for canonical, _ in _USAGE.values())]
-    return _encoded(rows.select([*names, *(name for name in _TEXTS if name in rows.column_names)]))
+@dataclass(frozen=True)
+class EncodedUsage:
+    """A batch of uses, one of each key, made ready for COPY while no server is needed yet."""
+
+    rows: pa.Table
+    keys: pa.Buffer
+    whole: pa.Buffer
+    with_texts: bool
+
+
+def encode_usage(rows: pa.Table, *, source: str, batch_id: int, with_texts: bool) -> EncodedUsage:
+    count = rows.num_rows
+    whole = pa.table(
+        {
+            "source": pa.repeat(pa.scalar(source), count),
+            "usage_id": rows.column("usage_id"),
+            **{name: rows.column(canonical) for name, (canonical, _) in _USAGE.items()},
+            "batch_id": pa.repeat(pa.scalar(batch_id), count),
+            "loaded_at": pa.repeat(pa.scalar(datetime.now(UTC).isoformat()), count),
+        }
+    )
+    # sorted, they are looked up page by page of the index
+    keys = rows.select(["usage_id"]).sort_by("usage_id")
+    return EncodedUsage(rows, _encoded(keys), _encoded(whole), with_texts)
 
 
 def merge_usage(
-    connection: psycopg.Connection,
-    *,
-    encoded: pa.Buffer,
-    count: int,
-    with_texts: bool,
-    source: str,
-    batch_id: int,
-    timezone: str,
+    connection: psycopg.Connection, usage: EncodedUsage, *, source: str, batch_id: int, timezone: str
 ) -> Merged:
-    """Merges ``count`` rows, one of each key, as :func:`encode_usage` gave them.
+    """Merges a batch. New rows are copied straight into their table; known ones are compared first.
 
     A lower updated_at never overwrites a higher one; where one of the two is unknown, these rows win. Days
     are cut in ``timezone``: a row's old day counts as touched, too.
     """
+    count = usage.rows.num_rows
     if not count:
         return Merged(0, 0, 0)
-    texts = _TEXTS if with_texts else ()
+    # by the key alone, however large the table has grown: the cost follows what is new
+    connection.execute("set local enable_hashjoin = off")
+    connection.execute("set local enable_mergejoin = off")
+    connection.execute("set local enable_seqscan = off")
+    known = _known(connection, usage, source)
+    new = usage.rows
+    whole = usage.whole
+    if known.num_rows:
+        mask = pc.is_in(usage.rows.column("usage_id"), known.column("usage_id"))
+        new = usage.rows.filter(pc.invert(mask))
+        whole = encode_usage(new, source=source, batch_id=batch_id, with_texts=usage.with_texts).whole
+    values = {"source": source, "batch_id": batch_id, "timezone": timezone}
+    merged = Merged(new.num_rows, 0, 0)
+    if new.num_rows:
+        columns = ["source", "usage_id", *_USAGE, "batch_id", "loaded_at"]
+        _copy(connection, sql.SQL("raw.prompt_usage ({})").format(_list(columns)), whole)
+        merged.days = _days(connection, new.column("used_at"), timezone)
+    if known.num_rows:
+        _update(connection, usage.rows.filter(mask), values, merged)
+    if usage.with_texts:
+        _merge_texts(connection, usage.rows, values)
+    return merged
+
+
+def _known(connection: psycopg.Connection, usage: EncodedUsage, source: str) -> pa.Table:
+    """The keys of the batch that the table has already."""
+    connection.execute("create temporary table staged_keys (usage_id text) on commit drop")
+    _copy(connection, sql.SQL("staged_keys"), usage.keys)
+    rows = connection.execute(
+        """
+        select staged.usage_id
+        from staged_keys as staged
+        inner join raw.prompt_usage as kept on kept.source = %s and kept.usage_id = staged.usage_id
+        """,
+        [source],
+    ).fetchall()
+    return pa.table({"usage_id": pa.array([key for (key,) in rows], pa.string())})
+
+
+def _days(connection: psycopg.Connection, instants: pa.ChunkedArray, timezone: str) -> set[date]:
+    """The days of some instants, as the server cuts them; no midnight lies inside a quarter of an hour."""
+    quarters = pc.unique(pc.floor_temporal(instants, 15, "minute")).to_pylist()
+    rows = connection.execute(
+        "select distinct (instant at time zone %s)::date from unnest(%s::timestamptz[]) as instant",
+        [timezone, quarters],
+    ).fetchall()
+    return {day for (day,) in rows}
+
+
+def _update(
+    connection: psycopg.Connection, rows: pa.Table, values: Mapping[str, Any], merged: Merged
+) -> None:
+    """The rows whose key the table had before this batch."""
     connection.execute(
         sql.SQL("create temporary table staged_usage (usage_id text, {}) on commit drop").format(
             sql.SQL(", ").join(
                 sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(type_))
-                for name, type_ in [
-                    *((name, type_) for name, (_, type_) in _USAGE.items()),
-                    *((name, "text") for name in texts),
-                ]
+                for name, (_, type_) in _USAGE.items()
             )
         )
     )
-    _copy(connection, sql.SQL("staged_usage"), encoded)
-    names: dict[str, sql.Composable] = {
-        "columns": _list(_USAGE),
-        "kept": _list(_USAGE, "kept"),
-        "staged": _list(_USAGE, "staged"),
-    }
-    values = {"source": source, "batch_id": batch_id, "timezone": timezone}
-    added = connection.execute(
-        sql.SQL(
-            """
-            with added as (
-                insert into raw.prompt_usage (source, usage_id, {columns}, batch_id, loaded_at)
-                select %(source)s, usage_id, {columns}, %(batch_id)s, now() from staged_usage
-                on conflict (source, usage_id) do nothing
-                returning used_at
-            )
-            select (used_at at time zone %(timezone)s)::date, count(*) from added group by 1
-            """
-        ).format(**names),
-        values,
-    ).fetchall()
-    inserted = sum(number for _, number in added)
-    merged = Merged(inserted, 0, 0, days={day for day, _ in added})
-    if inserted < count:
-        _update(connection, names, values, merged, count - inserted)
-    if with_texts:
-        _merge_texts(connection, values)
-    return merged
-
-
-def _update(
-    connection: psycopg.Connection,
-    names: Mapping[str, sql.Composable],
-    values: Mapping[str, Any],
-    merged: Merged,
-    count: int,
-) -> None:
-    """The rows whose key was there before this batch."""
-    connection.execute("analyze staged_usage (usage_id)")
-    pairs = sql.SQL(
-        """
-        staged_usage as staged
-        inner join raw.prompt_usage as kept
-            on kept.source = %(source)s and kept.usage_id = staged.usage_id
-                and kept.batch_id <> %(batch_id)s
-        """
-    )
+    names = ["usage_id", *(canonical for canonical, _ in _USAGE.values())]
+    _copy(connection, sql.SQL("staged_usage"), _encoded(rows.select(names)))
     changed = sql.SQL(
         """
         (staged.updated_at < kept.updated_at) is not true
         and (({kept}) is distinct from ({staged}) or kept.deleted_at is not null)
         """
-    ).format(**names)
+    ).format(kept=_list(_USAGE, "kept"), staged=_list(_USAGE, "staged"))
     row = connection.execute(
         sql.SQL(
             """
@@ -160,9 +179,11 @@ def _update(
                 count(*) filter (where {changed}),
                 array_agg(distinct (kept.used_at at time zone %(timezone)s)::date) filter (where {changed}),
                 array_agg(distinct (staged.used_at at time zone %(timezone)s)::date) filter (where {changed})
-            from {pairs}
+            from staged_usage as staged
+            inner join raw.prompt_usage as kept
+                on kept.source = %(source)s and kept.usage_id = staged.usage_id
             """
-        ).format(changed=changed, pairs=pairs),
+        ).format(changed=changed),
         values,
     ).fetchone()
     assert row is not None
@@ -174,19 +195,25 @@ def _update(
                 update raw.prompt_usage as kept
                 set ({columns}, batch_id, loaded_at, deleted_at) = ({staged}, %(batch_id)s, now(), null)
                 from staged_usage as staged
-                where kept.source = %(source)s and kept.usage_id = staged.usage_id
-                    and kept.batch_id <> %(batch_id)s and {changed}
+                where kept.source = %(source)s and kept.usage_id = staged.usage_id and {changed}
                 """
-            ).format(changed=changed, **names),
+            ).format(changed=changed, columns=_list(_USAGE), staged=_list(_USAGE, "staged")),
             values,
         )
     merged.superseded = superseded
     merged.updated = updated
-    merged.unchanged = count - superseded - updated
+    merged.unchanged = rows.num_rows - superseded - updated
     merged.days |= {*(old_days or ()), *(new_days or ())}
 
 
-def _merge_texts(connection: psycopg.Connection, values: Mapping[str, Any]) -> None:
+def _merge_texts(connection: psycopg.Connection, rows: pa.Table, values: Mapping[str, Any]) -> None:
+    """What was typed, of the uses that are not superseded."""
+    connection.execute(
+        "create temporary table staged_texts "
+        "(usage_id text, updated_at timestamptz, user_prompt text, enhanced_prompt text) on commit drop"
+    )
+    columns = ["usage_id", "updated_at", *_TEXTS]
+    _copy(connection, sql.SQL("staged_texts"), _encoded(rows.select(columns)))
     connection.execute(
         """
         insert into raw.prompt_texts as kept (
@@ -194,7 +221,7 @@ def _merge_texts(connection: psycopg.Connection, values: Mapping[str, Any]) -> N
         )
         select
             %(source)s, staged.usage_id, staged.user_prompt, staged.enhanced_prompt, %(batch_id)s, now()
-        from staged_usage as staged
+        from staged_texts as staged
         inner join raw.prompt_usage as usage
             on usage.source = %(source)s and usage.usage_id = staged.usage_id
                 and (staged.updated_at < usage.updated_at) is not true
@@ -469,7 +496,13 @@ def _list(names: Sequence[str] | Mapping[str, Any], table: str | None = None) ->
 
 
 def _encoded(rows: pa.Table) -> pa.Buffer:
-    """CSV as COPY reads it: null is nothing, text stands in quotes."""
+    """CSV as COPY reads it: null is nothing, text stands in quotes.
+
+    Instants are written without their zone, which is UTC, as the session's is: many times faster.
+    """
+    for n, field_ in enumerate(rows.schema):
+        if pa.types.is_timestamp(field_.type):
+            rows = rows.set_column(n, field_.name, rows.column(n).cast(pa.timestamp("us")))
     sink = pa.BufferOutputStream()
     arrow_csv.write_csv(rows, sink, arrow_csv.WriteOptions(include_header=False))
     return sink.getvalue()

@@ -8,7 +8,7 @@ last watermark on. What it can't know: uses that were deleted there, and changes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -153,7 +153,7 @@ class ApplicationReader:
                     "and name that in `schema:`.",
                 )
 
-    def batches(self, entity: Entity, watermarks: Watermarks) -> Iterator[Batch]:
+    def batches(self, entity: Entity, watermarks: Watermarks) -> Generator[Batch]:
         """The rows of one table; of usage those since the watermark, less the overlap."""
         table = _TABLES[entity]
         place = f"{self._source.db_schema}.{table}"

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -266,7 +266,7 @@ class FilesReader:
 
     # -- rows
 
-    def batches(self, entity: Entity, watermarks: Watermarks) -> Iterator[Batch]:
+    def batches(self, entity: Entity, watermarks: Watermarks) -> Generator[Batch]:
         """All rows of all files; a usage file that was loaded whole, read in the same way, is left out."""
         for path in self._paths:
             name = self._name(path)

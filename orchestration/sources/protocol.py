@@ -6,7 +6,7 @@ into, and judges no value: it hands over what it read, and says how to read it (
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -171,7 +171,7 @@ class Reader(Protocol):
     entities: Sequence[Entity]
     readings: Mapping[str, Reading]
 
-    def batches(self, entity: Entity, watermarks: Watermarks) -> Iterator[Batch]:
+    def batches(self, entity: Entity, watermarks: Watermarks) -> Generator[Batch]:
         """All that is new of one entity; of anything but usage, all there is."""
         ...
 
