@@ -143,8 +143,8 @@ def spec(kind: Kind, palette: Palette = PAGE) -> dict[str, Any]:
         chart = alt.layer(goal, line, dots)
     styled = (
         chart.properties(width="container", height=180)
-        .configure_view(strokeWidth=0)
         .configure(background=palette.surface, font="system-ui, sans-serif", padding=4)
+        .configure_view(strokeWidth=0)
         .configure_axis(
             labelColor=palette.ink,
             labelPadding=6,

@@ -1,0 +1,101 @@
+"""Small frames as :class:`reports.marts.Marts` returns them, with every column, for the views' tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from reports import marts
+from reports.options import PERIOD_DAYS, PERIODS, Build, ReportOptions
+
+AS_OF = date(2026, 3, 1)
+Row = Mapping[str, Any]
+
+
+def options(**changes: Any) -> ReportOptions:
+    """A report of a green build, as of :data:`AS_OF`."""
+    values: dict[str, Any] = {
+        "as_of_date": AS_OF,
+        "build": Build("green", datetime(2026, 3, 2, 1, 34, tzinfo=UTC)),
+        "version": "9.9",
+    }
+    return ReportOptions(**(values | changes))
+
+
+def frame(columns: Mapping[str, str], rows: Sequence[Row]) -> pd.DataFrame:
+    """A frame of a mart's columns; what a row leaves out is null, a column the mart lacks is an error."""
+    for row in rows:
+        assert set(row) <= set(columns), set(row) - set(columns)
+    content = [[row.get(name) for name in columns] for row in rows]
+    made = pd.DataFrame(content, columns=list(columns), dtype=object)
+    return made.astype({name: marts._DTYPES[kind] for name, kind in columns.items()})
+
+
+def dashboard(**month: Any) -> pd.DataFrame:
+    """One row a period, empty but for the library and what ``month`` says of the month."""
+    library = {
+        "total_prompts": 3,
+        "active_prompts": 2,
+        "used_prompts": 0,
+        "suite_prompts": 1,
+        "total_agents": 4,
+        "usage_count": 0,
+        "target_success_rate": 0.8,
+        "target_average_rating": 4.0,
+        "target_average_response_time_ms": 2000.0,
+    }
+    rows = [library | {"period": period} | (month if period == "month" else {}) for period in PERIODS]
+    return frame(marts._DASHBOARD, rows)
+
+
+def summary(*rows: Row) -> pd.DataFrame:
+    """Rows of the month unless they say another period."""
+    filled = []
+    for row in rows:
+        period = row.get("period", "month")
+        start = AS_OF - timedelta(days=(PERIOD_DAYS[period] or 90) - 1)
+        known = {"period": period, "period_start": start, "period_end": AS_OF, "usage_count": 0}
+        filled.append(known | {"prompt_name": row["prompt_id"], "health": "no_data"} | row)
+    return frame(marts._SUMMARY, filled)
+
+
+def top(*rows: Row) -> pd.DataFrame:
+    return frame(marts._TOP, [{"period": "month"} | row for row in rows])
+
+
+def alerts(*rows: Row) -> pd.DataFrame:
+    known = {
+        "rule": "poor_success_rate",
+        "severity": "medium",
+        "period": "month",
+        "observed_value": 0.554,
+        "threshold": 0.7,
+        "sample_size": 184,
+        "state": "open",
+        "first_detected_on": AS_OF,
+        "last_detected_on": AS_OF,
+        "message": "Success rate 55.4 %.",
+        "recommendation": "Read the failed calls.",
+    }
+    return frame(marts._ALERTS, [known | {"prompt_name": row["prompt_id"]} | row for row in rows])
+
+
+def library(*rows: Row) -> pd.DataFrame:
+    known = {"domain": "support", "status": "active", "is_listed": True}
+    return frame(marts._PROMPTS, [known | {"prompt_name": row["prompt_id"]} | row for row in rows])
+
+
+def daily(*rows: Row) -> pd.DataFrame:
+    return frame({"usage_date": "date", **marts.SUMS}, rows)
+
+
+def shares(*rows: Row) -> pd.DataFrame:
+    return frame({"prompt_id": "text", "share": "text", **marts.SUMS}, rows)
+
+
+def quality(*rows: Row) -> pd.DataFrame:
+    known = {"source": "app", "usage_date": AS_OF, "rows_read": 100, "usage_count": 100, "verdict": "ok"}
+    return frame(marts._QUALITY, [known | row for row in rows])
