@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,15 +20,13 @@ from orchestration.settings import load_settings
 from orchestration.warehouse import Warehouse
 from tests import real_input_oracle as oracle
 from tests.dbt import PROJECT_DIR, run_dbt
+from tests.frames import differences, query
 
 pytestmark = [pytest.mark.integration, pytest.mark.shared_data]
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "real-input.md"
 # The newer date first: the older one is then built beside it, with the later uses loaded.
 BUILDS = {date(2025, 2, 28): "marts", date(2024, 12, 31): "marts_2024_12_31"}
-PERCENTILES = ("p50_response_time_ms", "p95_response_time_ms", "p99_response_time_ms")
-# USD to ten decimals, as raw.prompt_usage.cost is
-RATIOS_OF_COST = ("cost_per_use", "cost_per_success")
 
 
 @dataclass(frozen=True)
@@ -43,12 +40,7 @@ class Built:
     loaded: dict[str, list[Any]]
 
     def mart(self, name: str, as_of: date) -> pd.DataFrame:
-        return self.query(f"select * from {BUILDS[as_of]}.{name}")
-
-    def query(self, statement: str) -> pd.DataFrame:
-        with self.warehouse.connect() as connection:
-            cursor = connection.execute(statement.encode())
-            return pd.DataFrame(cursor.fetchall(), columns=[c.name for c in cursor.description or ()])
+        return query(self.warehouse, f"select * from {BUILDS[as_of]}.{name}")
 
 
 @pytest.fixture(scope="module")
@@ -87,37 +79,11 @@ def page_block(language: str) -> str:
     return found[1]
 
 
-def differences(expected: pd.DataFrame, actual: pd.DataFrame, keys: Sequence[str]) -> list[str]:
-    """Every value of ``expected`` that ``actual`` does not have, in words."""
-    wanted = expected.set_index(list(keys)).sort_index()
-    found = actual.set_index(list(keys)).sort_index()
-    assert wanted.index.is_unique
-    assert found.index.is_unique
-    assert not wanted.index.symmetric_difference(found.index).tolist()
-    assert not set(wanted.columns) - set(found.columns)
-    return [
-        f"{key} {column}: {value!r} in pandas, {got!r} in the mart"
-        for column in wanted.columns
-        for key, value, got in zip(wanted.index, wanted[column], found[column], strict=True)
-        if not same(column, value, got)
-    ]
-
-
-def same(column: str, value: Any, got: Any) -> bool:
-    if pd.isna(value) or pd.isna(got):
-        return bool(pd.isna(value) and pd.isna(got))
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        relative = 0.01 if column in PERCENTILES else 1e-9
-        absolute = 0.5e-10 if column in RATIOS_OF_COST else 0.0
-        return abs(float(got) - value) <= max(relative * abs(value), absolute * 1.001)
-    return bool(value == got)
-
-
 def test_every_row_of_both_files_is_loaded(built: Built) -> None:
     for name, rows in (("assistant", len(built.uses)), ("prompts_chat", len(built.library))):
         assert sum(batch.rows_read for batch in built.loaded[name]) == rows
         assert sum(batch.inserted for batch in built.loaded[name]) == rows
-    assert built.query("select * from raw.rejected_rows").empty
+    assert query(built.warehouse, "select * from raw.rejected_rows").empty
 
 
 @pytest.mark.parametrize("as_of", BUILDS)
