@@ -12,7 +12,6 @@ from datetime import date, timedelta
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pandas as pd
 
@@ -47,8 +46,8 @@ class Window:
         return self.start - timedelta(days=1)
 
 
-def read_usage(path: Path, zone: str = "UTC") -> pd.DataFrame:
-    """The uses of ``aider_usage.csv`` in the contract's columns; ``used_on`` is their day in ``zone``."""
+def read_usage(path: Path) -> pd.DataFrame:
+    """The uses of ``aider_usage.csv`` in the contract's columns; ``used_on`` is their day in UTC."""
     log = pd.read_csv(path, dtype={"error": "string", "model": "string", "edit_format": "string"})
     used_at = pd.to_datetime(log["ts_utc"], utc=True)
     success = log["success"].map({1: True, 0: False}).astype("boolean")
@@ -57,7 +56,7 @@ def read_usage(path: Path, zone: str = "UTC") -> pd.DataFrame:
         {
             "prompt": log["edit_format"].fillna("unknown"),
             "used_at": used_at,
-            "used_on": used_at.dt.tz_convert(ZoneInfo(zone)).dt.date,
+            "used_on": used_at.dt.date,
             "user": log["user_id"],
             "session": log["session_id"],
             "model": log["model"],
