@@ -23,7 +23,10 @@ sums as (
     group by period
 )
 
-select dashboard.*
+select
+    dashboard.period,
+    dashboard.usage_count,
+    sums.usage_count as sum_of_prompts
 from dashboard
 left join sums on dashboard.period = sums.period
 where

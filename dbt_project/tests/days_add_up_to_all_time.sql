@@ -19,7 +19,10 @@ sums as (
     group by prompt_id
 )
 
-select summary.*
+select
+    summary.prompt_id,
+    summary.usage_count,
+    sums.usage_count as sum_of_days
 from summary
 left join sums on summary.prompt_id = sums.prompt_id
 where

@@ -6,7 +6,11 @@ with summary as (
 
 lengthening as (
     select
-        *,
+        period,
+        prompt_id,
+        usage_count,
+        user_count,
+        total_cost,
         lag(usage_count) over windows as shorter_usage_count,
         lag(user_count) over windows as shorter_user_count,
         lag(total_cost) over windows as shorter_total_cost

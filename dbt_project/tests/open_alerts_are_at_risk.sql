@@ -12,7 +12,9 @@ summary as (
     select * from {{ ref('prompt_performance_summary') }}
 )
 
-select alerts.*
+select
+    alerts.alert_id,
+    summary.health
 from alerts
 inner join summary
     on

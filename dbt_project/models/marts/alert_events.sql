@@ -61,17 +61,17 @@ events as (
 final as (
     select
         {{ as_of_date() }} as as_of_date,
-        alert_id,
-        event_on,
-        event,
-        prompt_id,
-        prompt_name,
-        domain,
-        rule,
-        previous_severity,
-        case when event <> 'resolved' then severity end as severity,
+        events.alert_id,
+        events.event_on,
+        events.event,
+        events.prompt_id,
+        events.prompt_name,
+        events.domain,
+        events.rule,
+        events.previous_severity,
+        case when events.event <> 'resolved' then events.severity end as severity,
         case
-            when event = 'resolved'
+            when events.event = 'resolved'
                 then 'The threshold was no longer crossed. Before: '
             else ''
         end

@@ -46,11 +46,17 @@ total_agents as (
     select count(*) as total_agents from agents
 ),
 
+agent_mappings as (
+    select count(*) as mapping_count
+    from mappings
+    group by source, agent_id
+),
+
 total_mappings as (
     select
-        count(*) as total_mappings,
-        count(distinct (source, agent_id)) as mapped_agents
-    from mappings
+        count(*) as mapped_agents,
+        coalesce(sum(mapping_count), 0)::bigint as total_mappings
+    from agent_mappings
 ),
 
 open_alerts as (
@@ -75,16 +81,9 @@ goals as (
 
 sums as (
     select
-        period,
         {%- for before in ['', 'previous_'] %}
-        {%- if not before %}
-        count(*) filter (where usage_count > 0) as used_prompts,
-        {%- else %}
-        case
-            when count(previous_usage_count) > 0
-                then count(*) filter (where previous_usage_count > 0)
-        end as previous_used_prompts,
-        {%- endif %}
+        count(*) filter (where {{ before }}usage_count > 0)
+            as {{ before }}used_prompts,
         sum({{ before }}usage_count)::bigint as {{ before }}usage_count,
         {{ ratio(
             'sum(' ~ before ~ 'success_count)',
@@ -99,8 +98,9 @@ sums as (
         ) }} as {{ before }}average_response_time_ms,
         sum({{ before }}total_tokens)::bigint as {{ before }}total_tokens,
         sum({{ before }}total_cost)::numeric(20, 10)
-            as {{ before }}total_cost{{ ',' if not before }}
+            as {{ before }}total_cost,
         {%- endfor %}
+        period
     from prompt_periods
     group by period
 ),

@@ -131,7 +131,7 @@ shares as (
             when 'unlisted_uses'
                 then {{ ratio('fresh.unlisted_uses', 'fresh.usage_count') }}
             when 'hours_without_use' then fresh.hours_without_use
-        end as share,
+        end as observed,
         limits.warning_above,
         limits.error_above
     from fresh
@@ -142,19 +142,19 @@ verdicts as (
     select
         source,
         usage_date,
-        bool_or(share > error_above) as is_error,
+        bool_or(observed > error_above) as is_error,
         string_agg(
             case measure
-                when 'hours_without_use' then round(share)::text || ' '
+                when 'hours_without_use' then round(observed)::text || ' '
                 else
-                    trim_scale(round((100 * share)::numeric, 1))::text
+                    trim_scale(round((100 * observed)::numeric, 1))::text
                     || ' % '
             end
             || reason,
             '; ' order by measure
         ) as reasons
     from shares
-    where share > warning_above or share > error_above
+    where observed > warning_above or observed > error_above
     group by source, usage_date
 ),
 

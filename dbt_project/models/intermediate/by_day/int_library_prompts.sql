@@ -41,7 +41,19 @@ mapped as (
 
 final as (
     select
-        described.*,
+        described.source,
+        described.prompt_id,
+        described.prompt_name,
+        described.display_name,
+        described.description,
+        described.domain,
+        described.complexity_level,
+        described.status,
+        described.suite,
+        described.owner,
+        described.compliance_tags,
+        described.created_at,
+        described.updated_at,
         current_versions.prompt_version as current_version,
         coalesce(mapped.mapped_agents, 0) as mapped_agents
     from described

@@ -10,10 +10,11 @@ pending as (
     select batches.batch_id
     from batches
     {%- if incorporated %}
-    where not exists (
-        select 1 from {{ incorporated }} as incorporated
-        where incorporated.batch_id = batches.batch_id
-    )
+    where
+        not exists (
+            select 1 from {{ incorporated }} as incorporated
+            where incorporated.batch_id = batches.batch_id
+        )
     {%- endif %}
 )
 

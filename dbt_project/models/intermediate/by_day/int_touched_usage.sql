@@ -23,7 +23,26 @@ first_loads as (
 final as (
     select
         touched_days.usage_date,
-        usage.*,
+        usage.source,
+        usage.usage_id,
+        usage.batch_id,
+        usage.prompt_key,
+        usage.prompt_version,
+        usage.agent_key,
+        usage.user_key,
+        usage.session_id,
+        usage.model,
+        usage.is_success,
+        usage.is_error,
+        usage.rating,
+        usage.response_time_ms,
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.total_tokens,
+        usage.cost,
+        usage.used_at,
+        usage.updated_at,
+        usage.loaded_at,
         -- what was used before its source was first loaded is history, not late
         coalesce(
             usage.used_at >= first_loads.first_loaded_at
@@ -39,9 +58,9 @@ final as (
     from touched_days
     inner join usage
         on
-            usage.used_at >= touched_days.scan_from
-            and usage.used_at < touched_days.scan_until
-            and {{ day_of('usage.used_at') }} = touched_days.usage_date
+            touched_days.scan_from <= usage.used_at
+            and touched_days.scan_until > usage.used_at
+            and touched_days.usage_date = {{ day_of('usage.used_at') }}
     left join first_loads on usage.source = first_loads.source
 )
 

@@ -40,11 +40,11 @@ prompt_targets as (
             targets.scope = 'all'
             or (
                 targets.scope = 'domain'
-                and targets.scope_value = prompts.domain
+                and prompts.domain = targets.scope_value
             )
             or (
                 targets.scope = 'prompt'
-                and targets.scope_value = prompts.prompt_name
+                and prompts.prompt_name = targets.scope_value
             )
     order by
         prompts.prompt_id asc,

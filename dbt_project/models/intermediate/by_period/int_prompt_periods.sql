@@ -1,13 +1,14 @@
-{%- set sums = [
+{%- set counts = [
     'usage_count', 'outcome_count', 'success_count', 'error_known_count',
     'error_count', 'rated_count', 'response_time_count', 'priced_count',
-    'priced_success_count', 'rating_sum', 'response_time_sum_ms',
-    'total_tokens', 'total_cost',
+    'priced_success_count',
 ] -%}
-{%- set previous_sums = [
+{%- set sums = [
+    'rating_sum', 'response_time_sum_ms', 'total_tokens', 'total_cost',
+] -%}
+{%- set previous_counts = [
     'usage_count', 'outcome_count', 'success_count', 'rated_count',
-    'response_time_count', 'rating_sum', 'response_time_sum_ms',
-    'total_tokens', 'total_cost',
+    'response_time_count',
 ] -%}
 
 with periods as (
@@ -31,7 +32,7 @@ days as (
     select
         prompt_keys.prompt_id,
         usage.usage_date,
-        {%- for name in sums %}
+        {%- for name in counts + sums %}
         sum(usage.{{ name }}) as {{ name }},
         {%- endfor %}
         max(usage.last_used_at) as last_used_at
@@ -45,7 +46,7 @@ current_sums as (
     select
         periods.period,
         days.prompt_id,
-        {%- for name in sums %}
+        {%- for name in counts + sums %}
         sum(days.{{ name }}) as {{ name }},
         {%- endfor %}
         max(days.last_used_at) as last_used_at
@@ -57,11 +58,11 @@ current_sums as (
 
 previous_sums as (
     select
-        periods.period,
-        days.prompt_id,
-        {%- for name in previous_sums %}
-        sum(days.{{ name }}) as {{ name }}{{ ',' if not loop.last }}
+        {%- for name in previous_counts + sums %}
+        sum(days.{{ name }}) as {{ name }},
         {%- endfor %}
+        periods.period,
+        days.prompt_id
     from days
     inner join periods
         on
@@ -77,24 +78,22 @@ final as (
         periods.period_start,
         periods.period_end,
         prompts.prompt_id,
-        {%- for name in sums %}
-        {%- if name.endswith('_count') %}
+        {%- for name in counts %}
         coalesce(current_sums.{{ name }}, 0)::bigint as {{ name }},
-        {%- else %}
-        current_sums.{{ name }},
-        {%- endif %}
         {%- endfor %}
-        current_sums.last_used_at,
-        {%- for name in previous_sums %}
-        {%- if name.endswith('_count') %}
+        {%- for name in sums %}
+        current_sums.{{ name }},
+        {%- endfor %}
+        {%- for name in previous_counts %}
         case
             when periods.previous_start is not null
                 then coalesce(previous_sums.{{ name }}, 0)::bigint
         end as previous_{{ name }},
-        {%- else %}
-        previous_sums.{{ name }} as previous_{{ name }}{{ ',' if not loop.last }}
-        {%- endif %}
         {%- endfor %}
+        {%- for name in sums %}
+        previous_sums.{{ name }} as previous_{{ name }},
+        {%- endfor %}
+        current_sums.last_used_at
     from periods
     cross join prompts
     left join current_sums

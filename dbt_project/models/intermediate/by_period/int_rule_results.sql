@@ -111,6 +111,13 @@ evaluated as (
 ),
 
 -- on a scale where more is worse, every comparison is the same
+scaled as (
+    select
+        *,
+        case comparator when 'above' then 1 else -1 end as direction
+    from evaluated
+),
+
 final as (
     select
         as_of_date,
@@ -125,22 +132,19 @@ final as (
         needs_established_prompt,
         is_evaluated,
         is_evaluated
-        and sign.sign * observed_value > sign.sign * threshold as is_crossed,
+        and direction * observed_value > direction * threshold as is_crossed,
         case
             when
                 not is_evaluated
-                or sign.sign * observed_value <= sign.sign * threshold
+                or direction * observed_value <= direction * threshold
                 then null
-            when sign.sign * observed_value > sign.sign * high_cutoff
+            when direction * observed_value > direction * high_cutoff
                 then 'high'
-            when sign.sign * observed_value > sign.sign * medium_cutoff
+            when direction * observed_value > direction * medium_cutoff
                 then 'medium'
             else 'low'
         end as severity
-    from evaluated
-    cross join lateral (
-        select case comparator when 'above' then 1 else -1 end as sign
-    ) as sign
+    from scaled
 )
 
 select * from final
