@@ -174,7 +174,6 @@ def compose_all(
     reply_to: str | None = None,
 ) -> list[EmailMessage]:
     """One message a recipient, each address once, with the Message-IDs of :func:`message_id`."""
-    addresses = dict.fromkeys(_address(recipient).addr_spec for recipient in recipients)
     return [
         compose(
             content,
@@ -184,8 +183,13 @@ def compose_all(
             composed_at=composed_at,
             reply_to=reply_to,
         )
-        for address in addresses
+        for address in addresses(recipients)
     ]
+
+
+def addresses(recipients: Sequence[str]) -> list[str]:
+    """The addresses as the outbox knows them, each once. Raises :class:`ReportError` for one that is none."""
+    return list(dict.fromkeys(_address(recipient).addr_spec for recipient in recipients))
 
 
 def parse(content: bytes) -> Content:

@@ -186,31 +186,43 @@ class Plan:
 
 
 def plan(
-    connection: psycopg.Connection[Any], *, report: str, as_of_date: date, recipients: Iterable[str]
+    connection: psycopg.Connection[Any],
+    *,
+    report: str,
+    as_of_date: date,
+    recipients: Iterable[str],
+    patience: Patience = Patience(),
 ) -> list[Plan]:
-    """The dry run: changes nothing."""
+    """The dry run of queueing and delivering now: changes nothing."""
     there = {entry.recipient: entry for entry in entries(connection, report=report, as_of_date=as_of_date)}
-    return [_plan(recipient, there.get(recipient), f"{report} of {as_of_date}") for recipient in recipients]
+    due = {outbox_id for outbox_id, _ in _due(connection, patience)}
+    plans = []
+    for recipient in recipients:
+        entry = there.get(recipient)
+        if entry is None:
+            plans.append(Plan(recipient, True, f"has no {report} of {as_of_date} yet"))
+        else:
+            plans.append(Plan(recipient, entry.outbox_id in due, _why(entry, entry.outbox_id in due)))
+    return plans
 
 
-def _plan(recipient: str, entry: Entry | None, what: str) -> Plan:
-    if entry is None:
-        return Plan(recipient, True, f"has no {what} yet")
+def _why(entry: Entry, is_due: bool) -> str:
     at = f"{entry.updated_at:%Y-%m-%d %H:%M %Z}"
-    sends, why = {
-        "queued": (True, f"the {what} waits in the outbox since {at}"),
-        "sending": (False, f"another process is sending it since {at}"),
-        "sent": (False, f"got it at {at}"),
-        "retry": (True, f"it was not taken at {at} ({entry.last_reply})"),
-        "failed": (False, f"it was refused at {at} ({entry.last_reply})"),
-        "uncertain": (
-            True,
-            f"may have got it at {at} ({entry.last_reply}); it goes out as the same mail again",
-        ),
+    why = {
+        "queued": f"waits in the outbox since {at}",
+        "sending": f"a sender that has ended since began at {at}"
+        if is_due
+        else f"another process is sending it since {at}",
+        "sent": f"got it at {at}",
+        "retry": f"it was not taken at {at} ({entry.last_reply})",
+        "failed": f"it was refused at {at} ({entry.last_reply})",
+        "uncertain": f"may have got it at {at} ({entry.last_reply}); it goes out as the same mail again",
     }[entry.state]
+    if is_due or entry.state in ("sending", "sent", "failed"):
+        return why
     if entry.next_attempt_at is not None:
-        why += f"; next try from {entry.next_attempt_at:%Y-%m-%d %H:%M %Z}"
-    return Plan(recipient, sends, why)
+        return f"{why}; next try from {entry.next_attempt_at:%Y-%m-%d %H:%M %Z}"
+    return f"{why}, which is too long ago for news"
 
 
 def deliver(
@@ -340,7 +352,7 @@ def _due(connection: psycopg.Connection[Any], patience: Patience) -> list[_Due]:
         return connection.execute(
             """
             select outbox_id, attempts from ops.outbox
-            where state in ('queued', 'retry', 'uncertain')
+            where (state in ('queued', 'retry', 'uncertain') or (state = 'sending' and lease_until < now()))
                 and (next_attempt_at is null or next_attempt_at <= now())
                 and created_at >= now() - make_interval(secs => %s)
             order by outbox_id

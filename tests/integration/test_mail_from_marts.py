@@ -85,10 +85,8 @@ def test_marts_without_a_prompt_or_a_use_make_a_mail_that_says_so(built: psycopg
         built.execute(
             """
             insert into marts_empty.dashboard_metrics
-            select (
-                jsonb_populate_record(null::marts_empty.dashboard_metrics, to_jsonb(dashboard) || nothing.counts)
-            ).*
-            from marts.dashboard_metrics as dashboard
+            select (jsonb_populate_record(null::marts_empty.dashboard_metrics, to_jsonb(real) || counts)).*
+            from marts.dashboard_metrics as real
             cross join (
                 select jsonb_object_agg(
                     attname, case when atttypid = 'bigint'::regtype then '0'::jsonb else 'null' end

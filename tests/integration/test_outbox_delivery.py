@@ -522,22 +522,54 @@ def test_queueing_keeps_all_mails_or_none(session: psycopg.Connection[Any]) -> N
 def test_the_dry_run_says_who_would_get_what_and_why_and_changes_nothing(
     session: psycopg.Connection[Any],
 ) -> None:
-    recipients = ["sent@example.com", "failed@example.com", "retry@example.com", "uncertain@example.com"]
-    queued(session, *recipients)
-    session.execute("update ops.outbox set state = split_part(recipient, '@', 1), last_reply = '451 busy'")
+    recipients = [f"{state}@example.com" for state in ("sent", "failed", "retry", "uncertain", "sending")]
+    queued(
+        session, *recipients, "queued@example.com", "late@example.com", "old@example.com", "lost@example.com"
+    )
+    session.execute(
+        "update ops.outbox set state = split_part(recipient, '@', 1), last_reply = '451 busy'"
+        " where recipient = any(%s)",
+        [recipients],
+    )
+    session.execute("update ops.outbox set lease_until = now() + interval '1 hour' where state = 'sending'")
+    session.execute(
+        "update ops.outbox set state = 'retry', next_attempt_at = now() + interval '1 hour'"
+        " where recipient = 'late@example.com'"
+    )
+    session.execute(
+        "update ops.outbox set created_at = now() - interval '9 days' where recipient = 'old@example.com'"
+    )
+    session.execute(
+        "update ops.outbox set state = 'sending', lease_until = now() where recipient = 'lost@example.com'"
+    )
     before = outbox.entries(session)
-    plans = outbox.plan(session, report="digest", as_of_date=DAY, recipients=[*recipients, "new@example.com"])
-    assert [(plan.recipient.split("@")[0], plan.sends) for plan in plans] == [
-        ("sent", False),
-        ("failed", False),
-        ("retry", True),
-        ("uncertain", True),
-        ("new", True),
-    ]
-    assert plans[0].why.startswith("got it at 2")
-    assert "451 busy" in plans[2].why
-    assert plans[4].why == "has no digest of 2026-11-21 yet"
+    everyone = [entry.recipient for entry in before] + ["new@example.com"]
+    plans = outbox.plan(session, report="digest", as_of_date=DAY, recipients=everyone)
     assert outbox.entries(session) == before
+    assert {plan.recipient.split("@")[0]: plan.sends for plan in plans} == {
+        "sent": False,
+        "failed": False,
+        "retry": True,
+        "uncertain": True,
+        "sending": False,
+        "queued": True,
+        "late": False,
+        "old": False,
+        "lost": True,
+        "new": True,
+    }
+    why = {plan.recipient.split("@")[0]: plan.why for plan in plans}
+    assert why["sent"].startswith("got it at 2")
+    assert "451 busy" in why["retry"]
+    assert "next try from 2" in why["late"]
+    assert why["old"].endswith("too long ago for news")
+    assert why["new"] == "has no digest of 2026-11-21 yet"
+    # What it says is what happens.
+    mailbox = Mailbox()
+    with running(mailbox) as address:
+        queued(session, *everyone)
+        outbox.deliver(session, f"smtp://{address}", patience=QUICK)
+    assert sorted(mailbox.recipients()) == sorted(plan.recipient for plan in plans if plan.sends)
 
 
 def test_a_test_send_arrives_and_leaves_no_trace(session: psycopg.Connection[Any]) -> None:
