@@ -250,13 +250,13 @@ class UsageGenerator:
                 ),
                 # a call that never reached the provider does not know its model
                 "model": _take(library.model_names, model, failure == _CONNECTION_ERROR),
-                "response_time_ms": _masked(response_ms.astype(np.int64), failure == _CONNECTION_ERROR),
+                "response_time_ms": pa.array(response_ms.astype(np.int64), mask=failure == _CONNECTION_ERROR),
                 "success": pa.array(success, mask=unknown),
                 "error_type": _take(library.error_types, failure, failure < 0),
-                "rating": _masked(rating, rated_at == 0),
-                "tokens_used": _masked(input_tokens + output_tokens, ~spent),
-                "input_tokens": _masked(input_tokens, ~spent),
-                "output_tokens": _masked(output_tokens, ~spent),
+                "rating": pa.array(rating, mask=rated_at == 0),
+                "tokens_used": pa.array(input_tokens + output_tokens, mask=~spent),
+                "input_tokens": pa.array(input_tokens, mask=~spent),
+                "output_tokens": pa.array(output_tokens, mask=~spent),
                 "cost": pa.array(nano_usd / 1e9, mask=~priced),
                 "ip_address": pc.if_else(pa.array(has_user), _addresses(user), "192.0.2.10"),
                 "user_agent": pc.if_else(
@@ -374,10 +374,6 @@ def _lognormal(median: Ints, sigma: float, random: np.random.Generator) -> Ints:
 
 def _take(values: pa.Array, places: Ints, mask: NDArray[np.bool_] | None = None) -> pa.Array:
     return values.take(pa.array(places, mask=mask))
-
-
-def _masked(values: Ints, mask: NDArray[np.bool_]) -> pa.Array:
-    return pa.array(values, mask=mask)
 
 
 def _nulls(values: pa.Array, mask: NDArray[np.bool_]) -> pa.Array:
