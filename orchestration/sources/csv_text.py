@@ -81,9 +81,9 @@ class CsvText:
         self._rest = b"".join(parts)
 
     def _read_header(self) -> list[str]:
+        if self._damage is not None and b"\n" not in self._rest:
+            self._rest = b""  # no header, so no rows: what is left is to tell why
         if not self._rest:
-            if self._damage is not None:
-                raise HeaderError(self._damage)
             return []
         records, end, lines = _careful(self._rest, self._line, ended=self._ended, stop_after=1)
         if not records or records[0].fields is None:

@@ -6,7 +6,6 @@ Knows nothing of what the bytes mean.
 from __future__ import annotations
 
 import fcntl
-import gzip
 import hashlib
 import os
 import tempfile
@@ -39,25 +38,37 @@ def chunks(path: Path) -> Iterator[bytes]:
             while chunk := plain.read(_CHUNK):
                 yield chunk
         return
-    packed = path.stat().st_size
+    most = max(_INFLATION_COUNTS_FROM, path.stat().st_size * _MOST_INFLATION)
     unpacked = 0
-    with gzip.open(path, "rb") as file:
-        while True:
-            try:
-                chunk = file.read(_CHUNK)
-            except EOFError:
-                raise DamagedError("the gzip stream is cut off") from None
-            except (OSError, zlib.error) as error:
-                raise DamagedError(f"the gzip stream is broken ({error})") from None
-            if not chunk:
-                return
-            unpacked += len(chunk)
-            if unpacked > max(_INFLATION_COUNTS_FROM, packed * _MOST_INFLATION):
-                raise DamagedError(
-                    f"it unpacks to more than {_MOST_INFLATION} times its size, as no log does; "
-                    "unpack it yourself if it is one"
-                )
-            yield chunk
+    for chunk in _unpacked(path):
+        unpacked += len(chunk)
+        if unpacked > most:
+            raise DamagedError(
+                f"it unpacks to more than {_MOST_INFLATION} times its size, as no log does; "
+                "unpack it yourself if it is one"
+            )
+        yield chunk
+
+
+def _unpacked(path: Path) -> Iterator[bytes]:
+    """All that can be unpacked: what stands before a fault is given out before it is raised."""
+    unpacker = zlib.decompressobj(wbits=31)
+    with path.open("rb") as file:
+        while packed := file.read(_CHUNK):
+            while packed:
+                try:
+                    chunk = unpacker.decompress(packed, _CHUNK)
+                except zlib.error as error:
+                    raise DamagedError(f"the gzip stream is broken ({error})") from None
+                if chunk:
+                    yield chunk
+                packed = unpacker.unconsumed_tail
+                if unpacker.eof and (packed := unpacker.unused_data.lstrip(b"\0")):
+                    unpacker = zlib.decompressobj(wbits=31)  # another member of the same file
+    if rest := unpacker.flush():
+        yield rest
+    if not unpacker.eof:
+        raise DamagedError("the gzip stream is cut off")
 
 
 def seekable(path: Path) -> IO[bytes]:
