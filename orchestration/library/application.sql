@@ -15,7 +15,7 @@ create table if not exists prompts (
     system_prompt text,
     user_prompt_template text,
     prompt_starter text,
-    compliance_tags text [] not null default '{}',
+    compliance_tags text[] not null default '{}',
     suite text,
     owner text,
     created_at timestamptz not null default now(),
