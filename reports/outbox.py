@@ -16,14 +16,12 @@ which most mail programs show once. Knows nothing of what the mails say.
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from pathlib import Path
 from typing import Any, Literal
 
 import psycopg
@@ -31,7 +29,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row
 
 from reports.errors import ReportError
-from reports.smtp import SETTING, Reply, Server, Session, UnavailableError, Verdict, parse_url
+from reports.smtp import Reply, Server, Session, UnavailableError, Verdict, parse_url
 
 State = Literal["queued", "sending", "sent", "retry", "failed", "uncertain"]
 
@@ -79,29 +77,6 @@ class Delivery:
     attempts: tuple[Attempt, ...]
     unsent: tuple[Entry, ...]
     fault: str | None
-
-    @property
-    def sent(self) -> tuple[Attempt, ...]:
-        return tuple(attempt for attempt in self.attempts if attempt.outcome == "sent")
-
-    def complaint(self) -> ReportError | None:
-        """The error to report where not every mail went out, else None."""
-        if not self.unsent:
-            return None
-        reasons = [
-            f"{entry.recipient}: {entry.state}, {entry.last_reply or self.fault}" for entry in self.unsent[:5]
-        ]
-        if len(self.unsent) > len(reasons):
-            reasons.append(f"and {len(self.unsent) - len(reasons)} more")
-        again = any(entry.state != "failed" for entry in self.unsent)
-        return ReportError(
-            f"{len(self.unsent)} of {len(self.unsent) + len(self.sent)} mails did not go out: "
-            + "; ".join(reasons),
-            where=SETTING,
-            mend="What is not failed is tried again by the next run."
-            if again
-            else "The server refused these for good: check the recipients' addresses.",
-        )
 
 
 @dataclass(frozen=True)
@@ -289,17 +264,6 @@ def content_of(connection: psycopg.Connection[Any], outbox_id: int) -> bytes:
     return bytes(row[0])
 
 
-def write_eml(connection: psycopg.Connection[Any], entry: Entry, folder: Path) -> Path:
-    """Writes a kept mail as a file that mail programs open, whole or not at all, and returns its path."""
-    content = content_of(connection, entry.outbox_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{entry.report}-{entry.as_of_date}-{entry.outbox_id}.eml"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
-    return path
-
-
 def recipient_of(message: EmailMessage) -> str:
     """The one address of ``To``."""
     addresses = message["To"].addresses
@@ -445,7 +409,7 @@ def _unsent(connection: psycopg.Connection[Any], wanted: list[int]) -> list[Entr
         return cursor.execute(
             f"""
             select {_COLUMNS} from ops.outbox
-            where outbox_id = any(%s) and state <> 'sent'
+            where outbox_id = any(%s) and state not in ('sent', 'sending')
             order by outbox_id
             """,  # noqa: S608
             [wanted],
