@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import dagster as dg
@@ -23,12 +24,12 @@ def compose(settings: Settings) -> dg.Definitions:
     partitions = as_of_dates(settings)
     project = dbt.project(settings)
     nightly, refresh = jobs()
+    with warnings.catch_warnings():
+        # the version is pinned: what may change in a later one is no news for an operator
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        reports = report_assets(project, partitions)
     return dg.Definitions(
-        assets=[
-            load_assets(settings),
-            marts_assets(project, partitions),
-            *report_assets(project, partitions),
-        ],
+        assets=[load_assets(settings), marts_assets(project, partitions), *reports],
         jobs=[nightly, refresh],
         schedules=schedules(settings, nightly, refresh),
         resources={"prism": Prism(), "dbt_cli": dbt.resource()},

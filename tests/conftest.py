@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Generator, Iterator
@@ -17,6 +16,7 @@ import pytest
 from orchestration import warehouse as warehouses
 from orchestration.postgres import EmbeddedServer
 from orchestration.warehouse import Warehouse
+from tests.ports import free_port
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 _numbers = itertools.count(1)
@@ -75,9 +75,7 @@ def debian_server() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="prism-debian-"))
     if account:
         shutil.chown(folder, "postgres", "postgres")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (folder / "password").write_text("t0p-secret")
     (folder / "password").chmod(0o644)
 

@@ -45,6 +45,8 @@ def marts_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> dg
         manifest=project.manifest_path,
         project=project,
         partitions_def=partitions,
+        # a night is one as-of date: a backfill makes them one by one
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
         dagster_dbt_translator=Translator(),
         name="dbt_build",
     )

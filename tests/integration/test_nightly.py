@@ -1,0 +1,223 @@
+"""The night as an operator sees it: `prism run` in a fresh folder, on sample data, with a mail server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import psycopg
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Message as MessageHandler
+
+from tests.ports import free_port
+from tests.prism import Prism
+
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("nightly")]
+
+
+class Inbox(MessageHandler):
+    """Keeps what arrives: (recipient, subject)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mails: list[tuple[str, str]] = []
+        self.port = free_port()
+
+    def handle_message(self, message: object) -> None:
+        self.mails.append((message["X-RcptTo"], message["Subject"]))  # type: ignore[index]
+
+
+@pytest.fixture(scope="module")
+def inbox() -> Iterator[Inbox]:
+    handler = Inbox()
+    controller = Controller(handler, hostname="127.0.0.1", port=handler.port)
+    controller.start()
+    yield handler
+    controller.stop()
+
+
+CONFIG = """
+reports:
+  recipients: [team@example.com, lead@example.com]
+  owner: owner@example.com
+sources:
+  - {name: sample, type: application, schema: app}
+"""
+
+
+@pytest.fixture(scope="module")
+def prism(tmp_path_factory: pytest.TempPathFactory, inbox: Inbox) -> Iterator[Prism]:
+    """A fresh installation after its first night on a small sample."""
+    installed = Prism(
+        tmp_path_factory.mktemp("installed"),
+        {"PRISM_SMTP_URL": f"smtp://127.0.0.1:{inbox.port}"},
+    )
+    installed.configure(CONFIG)
+    installed("db", "start")
+    installed("sample", "--rows", "6000")
+    installed.first = installed("run")  # type: ignore[attr-defined]
+    yield installed
+    installed.stop()
+
+
+@pytest.fixture
+def as_of(prism: Prism) -> str:
+    with prism.connect() as connection:
+        (day,) = connection.execute("select max(as_of_date) from marts.dashboard_metrics").fetchone() or (
+            None,
+        )
+    return str(day)
+
+
+def instance_of(prism: Prism, monkeypatch: pytest.MonkeyPatch) -> dg.DagsterInstance:
+    monkeypatch.setenv("PRISM_DAGSTER_URL", prism.server.url("prism_dagster"))
+    return dg.DagsterInstance.from_config(str(prism.folder / ".prism" / "dagster"))
+
+
+def test_a_first_night_loads_builds_reports_and_mails(prism: Prism, inbox: Inbox, as_of: str) -> None:
+    output = prism.first.stdout  # type: ignore[attr-defined]
+    assert "Loaded: 6,000 new and 0 changed uses" in output
+    report = prism.folder / ".prism" / "reports" / as_of
+    assert f"Report: {report / 'index.html'}" in output
+    assert (report / "index.html").is_file()
+    assert (prism.folder / ".prism" / "reports" / "latest").resolve() == report
+    assert sorted(recipient for recipient, _ in inbox.mails[:2]) == ["lead@example.com", "team@example.com"]
+    assert all(subject.startswith(f"Prism {as_of}: success ") for _, subject in inbox.mails[:2])
+
+
+def test_the_dashboard_counts_every_loaded_use(prism: Prism) -> None:
+    with prism.connect() as connection:
+        assert connection.execute(
+            "select usage_count from marts.dashboard_metrics where period = 'all'"
+        ).fetchone() == (6000,)
+
+
+def test_dagster_shows_the_run_its_partition_and_its_checks(
+    prism: Prism, as_of: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with instance_of(prism, monkeypatch) as instance:
+        succeeded = dg.RunsFilter(job_name="nightly", statuses=[dg.DagsterRunStatus.SUCCESS])
+        (run,) = instance.get_runs(succeeded, limit=1)
+        assert run.tags["dagster/partition"] == as_of
+        event = instance.get_latest_materialization_event(dg.AssetKey(["reports", "nightly_report"]))
+        assert event is not None
+        assert event.asset_materialization is not None
+        assert event.asset_materialization.partition == as_of
+        link = event.asset_materialization.metadata["report"].value
+        assert str(link).endswith(f"/{as_of}/index.html")
+        summary = instance.get_latest_materialization_event(
+            dg.AssetKey(["marts", "prompt_performance_summary"])
+        )
+        assert summary is not None
+        assert summary.asset_materialization is not None
+        rows = summary.asset_materialization.metadata["dagster/row_count"].value
+        with prism.connect() as connection:
+            assert connection.execute("select count(*) from marts.prompt_performance_summary").fetchone() == (
+                rows,
+            )
+
+
+def test_no_text_and_no_person_reaches_dagsters_event_log(prism: Prism) -> None:
+    with prism.connect() as connection:
+        texts = [
+            text
+            for (text,) in connection.execute(
+                "select system_prompt from raw.prompts union all (select user_key from raw.prompt_usage limit 50)"
+            )
+            if text
+        ]
+    with psycopg.connect(prism.server.url("prism_dagster")) as connection:
+        log = "\n".join(row[0] for row in connection.execute("select event from event_logs"))
+    assert len(texts) > 60
+    assert not [text for text in texts if text in log or json.dumps(text)[1:-1] in log]
+
+
+def test_a_second_night_loads_nothing_twice_and_mails_nobody_again(prism: Prism, inbox: Inbox) -> None:
+    before = len(inbox.mails)
+    output = prism("run").stdout
+    assert "Loaded: 0 new and 0 changed uses" in output
+    assert len(inbox.mails) == before
+    assert "would not" in prism("send", "--dry-run").stdout
+
+
+def test_a_past_night_is_built_beside_the_marts(prism: Prism, inbox: Inbox, as_of: str) -> None:
+    past = as_of[:8] + "01" if not as_of.endswith("01") else as_of[:5] + "01-01"
+    output = prism("run", "--no-send", "--date", past).stdout
+    reports = prism.folder / ".prism" / "reports"
+    assert str(reports / past / "index.html") in output
+    assert (reports / "latest").resolve().name == as_of
+    with prism.connect() as connection:
+        assert connection.execute(
+            "select distinct as_of_date::text from marts.prompt_performance_summary"
+        ).fetchall() == [(as_of,)]
+        assert (
+            connection.execute("select nspname from pg_namespace where nspname like 'marts\\_%'").fetchall()
+            == []
+        )
+
+
+def test_a_day_that_has_not_ended_is_refused(prism: Prism) -> None:
+    assert "has not ended yet" in prism("run", "--date", "2999-01-01", fails=True).stderr
+
+
+def test_a_source_that_fails_stops_neither_the_others_nor_the_report(prism: Prism, as_of: str) -> None:
+    prism.configure(CONFIG + "  - {name: broken, type: files, path: nowhere.csv}\n")
+    try:
+        done = prism("run", "--no-send", fails=True)
+    finally:
+        prism.configure(CONFIG)
+    assert re.search(r"broken.*nowhere\.csv", done.stderr, re.DOTALL)
+    assert "Report: " in done.stdout
+
+
+def test_a_failed_test_stops_the_report_and_tells_the_owner(prism: Prism, inbox: Inbox, as_of: str) -> None:
+    index = prism.folder / ".prism" / "reports" / as_of / "index.html"
+    before, mails = index.stat().st_mtime_ns, len(inbox.mails)
+    with prism.connect() as connection:
+        # a use that goes without a trace: no batch says that its day was touched
+        connection.execute("create table public.lost as select * from raw.prompt_usage order by usage_id limit 1")
+        connection.execute("delete from raw.prompt_usage where usage_id in (select usage_id from public.lost)")
+    try:
+        done = prism("run", fails=True)
+    finally:
+        with prism.connect() as connection:
+            connection.execute("insert into raw.prompt_usage select * from public.lost")
+    assert "is red, so no report is made" in done.stderr
+    assert index.stat().st_mtime_ns == before
+    ((recipient, subject),) = inbox.mails[mails:]
+    assert recipient == "owner@example.com"
+    assert "no fresh report" in subject
+    assert "Report: " in prism("run").stdout
+    assert index.stat().st_mtime_ns > before
+
+
+def test_a_run_that_was_killed_is_marked_as_failed_and_the_next_one_is_whole(
+    prism: Prism, as_of: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = subprocess.Popen(
+        [str(Path(sys.executable).parent / "prism"), "run"],
+        cwd=prism.folder,
+        env=prism.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    with instance_of(prism, monkeypatch) as instance:
+        running = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+        while not instance.get_runs(running):
+            assert process.poll() is None, "it ended before it could be killed"
+        (run,) = instance.get_runs(running)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert "Report: " in prism("run").stdout
+        killed = instance.get_run_by_id(run.run_id)
+        assert killed is not None
+        assert killed.status is dg.DagsterRunStatus.FAILURE
