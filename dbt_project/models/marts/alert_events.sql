@@ -68,7 +68,10 @@ final as (
         events.prompt_name,
         events.domain,
         events.rule,
-        events.previous_severity,
+        case
+            when events.event = 'resolved' then events.severity
+            else events.previous_severity
+        end as previous_severity,
         case when events.event <> 'resolved' then events.severity end as severity,
         case
             when events.event = 'resolved'

@@ -41,7 +41,13 @@ final as (
         sum(usage.input_tokens)::bigint as input_tokens,
         sum(usage.output_tokens)::bigint as output_tokens,
         sum(usage.total_tokens)::bigint as total_tokens,
-        sum(usage.total_cost)::numeric(20, 10) as total_cost
+        sum(usage.total_cost)::numeric(20, 10) as total_cost,
+        -- what the spread of single uses is computed from
+        sum(usage.rating_square_sum) as rating_square_sum,
+        sum(usage.cost_square_sum) as cost_square_sum,
+        sum(usage.response_time_log_count)::bigint as response_time_log_count,
+        sum(usage.response_time_log_sum) as response_time_log_sum,
+        sum(usage.response_time_log_square_sum) as response_time_log_square_sum
     from usage
     inner join prompt_keys on usage.prompt_key = prompt_keys.prompt_key
     inner join prompts on prompt_keys.prompt_id = prompts.prompt_id

@@ -44,6 +44,15 @@ final as (
         sum(output_tokens)::bigint as output_tokens,
         sum(total_tokens)::bigint as total_tokens,
         sum(cost) as total_cost,
+        -- what the spread of single uses is computed from
+        sum(rating * rating) as rating_square_sum,
+        sum(cost::double precision * cost::double precision) as cost_square_sum,
+        count(*) filter (where response_time_ms > 0) as response_time_log_count,
+        sum(ln(response_time_ms)) filter (where response_time_ms > 0)
+            as response_time_log_sum,
+        sum(ln(response_time_ms) * ln(response_time_ms))
+        filter (where response_time_ms > 0)
+            as response_time_log_square_sum,
         -- extremes
         min(used_at) as first_used_at,
         max(used_at) as last_used_at,

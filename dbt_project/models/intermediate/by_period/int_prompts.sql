@@ -53,7 +53,7 @@ unlisted as (
         null::text as status,
         null::text as suite,
         null::text as owner,
-        null::text[] as compliance_tags,
+        null::text as compliance_tags,
         null::text as source,
         false as is_listed,
         null::text as current_version,

@@ -16,7 +16,7 @@ renamed as (
         status,
         suite,
         owner,
-        compliance_tags,
+        array_to_string(compliance_tags, ', ') as compliance_tags,
         -- times
         created_at,
         updated_at
