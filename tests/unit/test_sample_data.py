@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import jinja2
 import jinja2.meta
@@ -76,6 +78,13 @@ def test_every_template_is_one_that_jinja_reads_and_has_a_variable() -> None:
 
 def test_every_story_happens_to_some_prompt() -> None:
     assert {prompt.story for prompt in catalogue(62, 52)[0]} == set(STORIES)
+
+
+def test_the_page_tells_the_story_of_each_prompt_that_has_one() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "sample-data.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    told = {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)}
+    assert told == {prompt.name for prompt in catalogue(62, 52)[0] if prompt.story != "steady"}
 
 
 @pytest.mark.parametrize(("prompts", "agents"), [(1, 1), (30, 10), (200, 52), (62, 300), (500, 0)])
