@@ -27,7 +27,6 @@ _CASTS: Mapping[str, LiteralString] = {
     "date": "date",
     "time": "timestamptz",
     "flag": "boolean",
-    "texts": "text[]",
 }
 _DTYPES: Mapping[str, str] = {
     "text": "object",
@@ -36,7 +35,6 @@ _DTYPES: Mapping[str, str] = {
     "date": "object",
     "time": "object",
     "flag": "boolean",
-    "texts": "object",
 }
 
 _MEASURES: Mapping[str, str] = {
@@ -151,7 +149,7 @@ _PROMPTS: Mapping[str, str] = {
     "status": "text",
     "suite": "text",
     "owner": "text",
-    "compliance_tags": "texts",
+    "compliance_tags": "text",
     "is_listed": "flag",
     "current_version": "text",
     "mapped_agents": "count",

@@ -185,7 +185,7 @@ def _facts(row: Mapping[str, Any], options: ReportOptions) -> tuple[tuple[str, s
         ("Complexity", row["complexity_level"]),
         ("Suite", row["suite"]),
         ("Owner", row["owner"]),
-        ("Compliance", ", ".join(row["compliance_tags"] or ())),
+        ("Compliance", row["compliance_tags"]),
         ("Current version", row["current_version"]),
         ("Mapped agents", None if row["mapped_agents"] is None else fmt.count(row["mapped_agents"])),
         ("First used", row["first_used_at"] and fmt.moment(row["first_used_at"], options.timezone)),
