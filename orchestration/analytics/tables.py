@@ -1,0 +1,175 @@
+"""Schema ``analytics``: what is read from the marts for the statistics, and where their results are kept.
+
+The only module here that knows the warehouse. Reads daily sums, never single uses, so that a night costs what
+its prompts and days cost, however often they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+
+import pandas as pd
+import psycopg
+from psycopg import sql
+
+from orchestration.analytics import anomalies, comparisons, forecasts
+
+TABLES = ("usage_forecasts", "prompt_comparisons", "cost_anomalies")
+
+_SERIES = """
+with days as (
+    select
+        prompt_id,
+        usage_date,
+        sum(usage_count)::double precision as usage_count,
+        sum(outcome_count)::double precision as outcome_count,
+        sum(success_count)::double precision as success_count,
+        sum(priced_count)::double precision as priced_count,
+        sum(total_cost)::double precision as total_cost
+    from {daily}
+    where usage_date <= %(as_of_date)s
+    group by prompt_id, usage_date
+),
+
+dated as (
+    select
+        *,
+        min(usage_date) over (partition by prompt_id) as first_used_on
+    from days
+)
+
+select * from dated where usage_date > %(as_of_date)s::date - %(days)s
+"""
+
+_VERSIONS = """
+select
+    prompt_id,
+    prompt_version,
+    min(usage_date) as first_used_on,
+    max(usage_date) as last_used_on,
+    {sums}
+from {daily}
+where usage_date <= %(as_of_date)s and prompt_version is not null
+group by prompt_id, prompt_version
+"""
+
+_EXPERIMENTS = """
+select experiment, compares, prompt, control, variant, metric, starts_on, ends_on
+from {experiments}
+where starts_on <= %(as_of_date)s
+"""
+
+_EXPERIMENT_USES = """
+select
+    usage_date, prompt_id, prompt_name, prompt_version, agent_name, model, {sums}
+from {daily}
+where usage_date between %(first)s and %(as_of_date)s
+group by usage_date, prompt_id, prompt_name, prompt_version, agent_name, model
+"""
+
+_COSTS = """
+select
+    usage_date,
+    prompt_id,
+    model,
+    sum(priced_count)::bigint as priced_count,
+    sum(total_cost)::double precision as total_cost
+from {daily}
+where usage_date > %(as_of_date)s::date - %(days)s and usage_date <= %(as_of_date)s
+group by usage_date, prompt_id, model
+"""
+
+
+def refresh(
+    connection: psycopg.Connection, as_of_date: date, marts_schema: str
+) -> Mapping[str, Mapping[str, int]]:
+    """Computes everything for an as-of date from the marts and keeps it; returns each table's key figures.
+
+    One transaction, which is committed by whoever opened ``connection``. Of other dates only the newest is
+    kept: it is what the marts hold while an older date is built beside them.
+    """
+    daily = sql.Identifier(marts_schema, "prompt_usage_daily")
+    with connection.transaction():
+        results = {
+            "usage_forecasts": forecasts.usage_forecasts(
+                _frame(
+                    connection,
+                    sql.SQL(_SERIES).format(daily=daily),
+                    as_of_date=as_of_date,
+                    days=forecasts.WINDOW_DAYS,
+                ),
+                as_of_date,
+            ),
+            "prompt_comparisons": _comparisons(connection, as_of_date, marts_schema),
+            "cost_anomalies": anomalies.cost_anomalies(
+                _frame(
+                    connection,
+                    sql.SQL(_COSTS).format(daily=daily),
+                    as_of_date=as_of_date,
+                    days=anomalies.WINDOW_DAYS,
+                ),
+                as_of_date,
+            ),
+        }
+        for table in TABLES:
+            _replace(connection, table, results[table], as_of_date)
+    return {
+        "usage_forecasts": _figures(
+            results["usage_forecasts"].iloc[:: forecasts.HORIZON], "series", "method"
+        ),
+        "prompt_comparisons": _figures(results["prompt_comparisons"], "comparisons", "verdict"),
+        "cost_anomalies": {"anomalies": len(results["cost_anomalies"])},
+    }
+
+
+def _figures(rows: pd.DataFrame, name: str, kinds: str) -> Mapping[str, int]:
+    """How many rows there are, and how many of each kind."""
+    return {name: len(rows), **{str(kind): int(count) for kind, count in rows[kinds].value_counts().items()}}
+
+
+def _comparisons(connection: psycopg.Connection, as_of_date: date, marts_schema: str) -> pd.DataFrame:
+    daily = sql.Identifier(marts_schema, "prompt_usage_daily")
+    sums = sql.SQL(", ").join(
+        sql.SQL("coalesce(sum({0}), 0)::double precision as {0}").format(sql.Identifier(column))
+        for column in comparisons.SUFFICIENT
+    )
+    experiments = _frame(
+        connection,
+        sql.SQL(_EXPERIMENTS).format(experiments=sql.Identifier(marts_schema, "experiments")),
+        as_of_date=as_of_date,
+    )
+    first = min(experiments["starts_on"], default=as_of_date + timedelta(days=1))
+    return comparisons.prompt_comparisons(
+        _frame(connection, sql.SQL(_VERSIONS).format(daily=daily, sums=sums), as_of_date=as_of_date),
+        _frame(
+            connection,
+            sql.SQL(_EXPERIMENT_USES).format(daily=daily, sums=sums),
+            as_of_date=as_of_date,
+            first=first,
+        ),
+        experiments,
+    )
+
+
+def _frame(connection: psycopg.Connection, query: sql.Composed, **parameters: object) -> pd.DataFrame:
+    cursor = connection.execute(query, parameters)
+    assert cursor.description is not None
+    return pd.DataFrame(cursor.fetchall(), columns=[column.name for column in cursor.description])
+
+
+def _replace(connection: psycopg.Connection, table: str, rows: pd.DataFrame, as_of_date: date) -> None:
+    """Puts ``rows`` in the place of those of their date and of older ones; keeps the newest date."""
+    name = sql.Identifier("analytics", table)
+    connection.execute(
+        sql.SQL(
+            "delete from {name} where as_of_date <= %s or as_of_date < (select max(as_of_date) from {name})"
+        ).format(name=name),
+        [as_of_date],
+    )
+    columns = sql.SQL(", ").join(map(sql.Identifier, ["as_of_date", *rows.columns]))
+    objects = rows.astype(object).where(rows.notna(), None)
+    copy = sql.SQL("copy {} ({}) from stdin").format(name, columns)
+    with connection.cursor() as cursor, cursor.copy(copy) as stream:
+        for row in objects.itertuples(index=False, name=None):
+            stream.write_row((as_of_date, *row))

@@ -1,0 +1,230 @@
+"""The statistics from built marts into schema ``analytics`` and back into the marts that show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+from orchestration.analytics import tables
+from orchestration.analytics.forecasts import HORIZON
+from orchestration.warehouse import Warehouse
+from tests.dbt import run_dbt
+from tests.oracle import raw
+
+pytestmark = pytest.mark.integration
+
+AS_OF = date(2025, 3, 31)
+DAYS = 60
+
+
+@pytest.fixture(scope="module")
+def connection(module_warehouse: Warehouse) -> Iterator[psycopg.Connection[Any]]:
+    """Marts of two months in which version 2 of a prompt is better, quicker and dearer than version 1."""
+    random = np.random.default_rng(21)
+    usage = [_use(random, back, number) for back in range(DAYS) for number in range(12 if back % 7 else 3)]
+    usage.append({**usage[100], "usage_id": "wild", "cost": 9990})
+    # known of the future: loaded, but not yet counted
+    usage.append({**usage[100], "usage_id": "later", "used_at": raw.at("2025-04-01"), "prompt_version": "3"})
+    with module_warehouse.connect() as connection:
+        raw.write(
+            connection,
+            "prompts",
+            [{"prompt_id": "p1", "name": "Greeter", "domain": "sales", "status": "active"}],
+        )
+        raw.write(connection, "prompt_usage", usage)
+        dbt(module_warehouse, "build", AS_OF)
+        with connection.transaction():
+            connection.execute(
+                """
+                insert into marts.experiments values
+                ('small or large', 'model', 'Greeter', 'small', 'large', 'success_rate', '2025-03-01', null),
+                ('not begun', 'model', null, 'small', 'large', 'cost_per_use', '2025-05-01', null)
+                """
+            )
+        yield connection
+
+
+def _use(random: np.random.Generator, back: int, number: int) -> dict[str, Any]:
+    is_new = back < DAYS // 2
+    return {
+        "usage_id": f"{back}-{number}",
+        "prompt_key": "p1",
+        "prompt_version": "2" if is_new else "1",
+        "model": "small" if number % 2 else "large",
+        "used_at": raw.at(str(AS_OF - timedelta(days=back))),
+        "success": bool(random.random() < (0.95 if is_new else 0.5)),
+        "rating": float(random.integers(1, 6)) if number == 0 else None,
+        "response_time_ms": float(random.lognormal(6 if is_new else 7, 0.5)) * (number != 1),
+        "cost": round(float(random.lognormal(-3, 0.3)) * (2 if is_new else 1), 10),
+    }
+
+
+def dbt(warehouse: Warehouse, command: str, day: date, *arguments: str, schema: str = "marts") -> None:
+    variables = {"as_of_date": day.isoformat(), "marts_schema": schema}
+    run_dbt(warehouse, command, "--exclude-resource-type", "unit_test", *arguments, vars=variables)
+
+
+def found(connection: psycopg.Connection[Any], query: str) -> list[Any]:
+    return connection.execute(query).fetchall()  # type: ignore[call-overload, no-any-return]
+
+
+def test_a_bare_build_without_statistics_has_empty_marts_for_them(
+    connection: psycopg.Connection[Any],
+) -> None:
+    assert found(connection, "select count(*) from marts.usage_forecasts") == [(0,)]
+    assert found(connection, "select count(*) from marts.prompt_comparisons") == [(0,)]
+
+
+def test_what_is_computed_arrives_in_the_marts(
+    connection: psycopg.Connection[Any], module_warehouse: Warehouse
+) -> None:
+    written = tables.refresh(connection, AS_OF, "marts")
+    connection.commit()
+    assert written["usage_forecasts"]["series"] == 6
+    dbt(module_warehouse, "build", AS_OF, "--select", "tag:analytics")
+    assert found(
+        connection,
+        "select scope, metric, count(*), min(forecast_date), max(days_ahead), count(value), min(history_days)"
+        " from marts.usage_forecasts group by 1, 2 order by 1, 2",
+    ) == [
+        (scope, metric, HORIZON, AS_OF + timedelta(days=1), HORIZON, HORIZON, DAYS)
+        for scope in ("all", "prompt")
+        for metric in ("success_rate", "total_cost", "usage_count")
+    ]
+    # the wild call does not make a forecast of 9,990 USD
+    assert found(
+        connection, "select max(value) < 3 from marts.usage_forecasts where metric = 'total_cost'"
+    ) == [(True,)]
+    assert found(
+        connection,
+        "select metric, prompt_name, control, variant, verdict from marts.prompt_comparisons"
+        " where kind = 'version' order by metric",
+    ) == [
+        ("average_rating", "Greeter", "1", "2", "no difference seen"),
+        ("cost_per_use", "Greeter", "1", "2", "no difference seen"),  # one call of 9,990 USD proves nothing
+        ("response_time_ms", "Greeter", "1", "2", "better"),
+        ("success_rate", "Greeter", "1", "2", "better"),
+    ]
+    assert found(
+        connection,
+        "select experiment, prompt_name, verdict from marts.prompt_comparisons where kind = 'experiment'",
+    ) == [("small or large", "Greeter", "no difference seen")]
+    assert found(connection, "select usage_date, round(excess_cost) from analytics.cost_anomalies") == [
+        (found(connection, "select used_at::date from raw.prompt_usage where usage_id = 'wild'")[0][0], 9990)
+    ]
+
+
+def test_the_sums_are_those_of_the_single_uses(connection: psycopg.Connection[Any]) -> None:
+    tables.refresh(connection, AS_OF, "marts")
+    compared = found(
+        connection,
+        "select metric, control_count, control_value, variant_count, variant_value"
+        " from analytics.prompt_comparisons where kind = 'version' order by metric",
+    )
+    single = found(
+        connection,
+        """
+        select
+            prompt_version,
+            count(rating), avg(rating),
+            count(cost), avg(cost)::double precision,
+            count(response_time_ms) filter (where response_time_ms > 0),
+            exp(avg(ln(response_time_ms)) filter (where response_time_ms > 0)),
+            count(success), avg(success::integer)::double precision
+        from raw.prompt_usage where used_at < '2025-04-01' group by 1 order by 1
+        """,
+    )
+    for number, (_, *numbers) in enumerate(compared):
+        expected = [*single[0][2 * number + 1 : 2 * number + 3], *single[1][2 * number + 1 : 2 * number + 3]]
+        assert numbers == pytest.approx(expected)
+    spread = found(
+        connection,
+        """
+        select
+            sum(rating_square_sum), sum(cost_square_sum), sum(response_time_log_square_sum)
+        from marts.prompt_usage_daily
+        """,
+    )
+    assert spread == [
+        pytest.approx(row)
+        for row in found(
+            connection,
+            """
+            select
+                sum(rating ^ 2), sum(cost ^ 2)::double precision,
+                sum(ln(response_time_ms) ^ 2) filter (where response_time_ms > 0)
+            from raw.prompt_usage where used_at < '2025-04-01'
+            """,
+        )
+    ]
+
+
+def test_a_second_run_changes_nothing_and_only_the_newest_other_date_is_kept(
+    connection: psycopg.Connection[Any],
+) -> None:
+    def dates() -> list[Any]:
+        return found(
+            connection, "select as_of_date, count(*) from analytics.usage_forecasts group by 1 order by 1"
+        )
+
+    rows = 6 * HORIZON
+    older, oldest = AS_OF - timedelta(days=3), AS_OF - timedelta(days=5)
+    for day, kept in [
+        (AS_OF, [(AS_OF, rows)]),
+        (AS_OF, [(AS_OF, rows)]),
+        (older, [(older, rows), (AS_OF, rows)]),
+        (oldest, [(oldest, rows), (AS_OF, rows)]),
+        (AS_OF, [(AS_OF, rows)]),
+    ]:
+        tables.refresh(connection, day, "marts")
+        assert dates() == kept
+
+
+def test_an_older_date_is_built_beside_without_touching_the_marts(
+    connection: psycopg.Connection[Any], module_warehouse: Warehouse
+) -> None:
+    tables.refresh(connection, AS_OF, "marts")
+    connection.commit()
+    dbt(module_warehouse, "build", AS_OF, "--select", "tag:analytics")
+    older = AS_OF - timedelta(days=7)
+    dbt(module_warehouse, "build", older, schema="marts_older")
+    tables.refresh(connection, older, "marts_older")
+    connection.commit()
+    dbt(module_warehouse, "build", older, "--select", "tag:analytics", schema="marts_older")
+    for table in ("usage_forecasts", "prompt_comparisons"):
+        assert found(connection, f"select distinct as_of_date from marts_older.{table}") == [(older,)]
+        assert found(connection, f"select distinct as_of_date from marts.{table}") == [(AS_OF,)]
+
+
+def test_a_killed_refresh_leaves_what_was(
+    connection: psycopg.Connection[Any], module_warehouse: Warehouse
+) -> None:
+    tables.refresh(connection, AS_OF, "marts")
+    connection.commit()
+    before = found(connection, "select count(*) from analytics.prompt_comparisons")
+    with module_warehouse.connect() as other:
+        other.execute("alter table analytics.cost_anomalies rename to gone")
+        other.commit()
+        try:
+            with pytest.raises(psycopg.errors.UndefinedTable):
+                tables.refresh(connection, AS_OF + timedelta(days=1), "marts")
+        finally:
+            other.execute("alter table analytics.gone rename to cost_anomalies")
+            other.commit()
+    connection.rollback()
+    assert found(connection, "select distinct as_of_date from analytics.usage_forecasts") == [(AS_OF,)]
+    assert found(connection, "select count(*) from analytics.prompt_comparisons") == before
+
+
+def test_no_uses_at_all_give_no_forecasts_and_no_comparisons(warehouse: Warehouse) -> None:
+    dbt(warehouse, "build", AS_OF)
+    with warehouse.connect() as empty:
+        tables.refresh(empty, AS_OF, "marts")
+        for table in tables.TABLES:
+            assert found(empty, f"select count(*) from analytics.{table}") == [(0,)]
+    dbt(warehouse, "build", AS_OF, "--select", "tag:analytics")
