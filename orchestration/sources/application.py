@@ -58,6 +58,7 @@ _NAMES: Mapping[Entity, Mapping[str, str]] = {
 _ALSO_NEEDED = {"prompts": ("id",), "agents": ("id",)}
 _TEXTS = ("user_prompt", "enhanced_prompt")
 _KEY, _ORDER = "prism_row_key", "prism_order"
+_CHUNK = 1 << 20
 _TOO_FAR_AHEAD = timedelta(hours=24)
 
 
@@ -252,7 +253,7 @@ class ApplicationReader:
                 for row in copy:
                     parts.append(bytes(row))
                     size += len(row)
-                    if size >= 1 << 20:
+                    if size >= _CHUNK:
                         yield b"".join(parts)
                         parts, size = [], 0
                 yield b"".join(parts)

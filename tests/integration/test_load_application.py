@@ -1,0 +1,390 @@
+"""The application's database into `raw`: snapshots, watermarks, late commits, missing columns, rights."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from orchestration.errors import PrismError
+from orchestration.library.application import create_tables
+from orchestration.loading.load import BatchResult, load_source
+from orchestration.settings import ApplicationSource, Config, Settings
+from orchestration.warehouse import Warehouse
+
+pytestmark = pytest.mark.integration
+
+KEY = "a key of the test"
+PROMPT, AGENT = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+
+
+class Application:
+    """An application's tables in a schema of the warehouse's own database."""
+
+    def __init__(self, warehouse: Warehouse, folder: Path) -> None:
+        self.warehouse = warehouse
+        self.folder = folder
+        self.source = ApplicationSource(name="prism", type="application", schema="app")
+        self.privacy: dict[str, str] = {}
+
+    def load(self, **changes: Any) -> list[BatchResult]:
+        source = self.source.model_copy(update=changes)
+        config = Config.model_validate({"privacy": self.privacy, "timezone": "Europe/Berlin"})
+        settings = Settings(
+            home=self.folder, config_path=self.folder / "prism.yaml", config=config, hmac_key_text=KEY
+        )
+        return load_source(self.warehouse, source, settings)
+
+    def usage(self, **changes: Any) -> BatchResult:
+        """The load's one batch of usage."""
+        (result,) = (result for result in self.load(**changes) if result.entity == "usage")
+        return result
+
+    def run(self, query: str, values: Any = None) -> list[tuple[Any, ...]]:
+        with self.warehouse.connect() as connection:
+            connection.execute("set search_path = app")
+            cursor = connection.execute(query, values)  # type: ignore[arg-type]
+            return cursor.fetchall() if cursor.description else []
+
+    def use(self, count: int = 1, **columns: Any) -> None:
+        """Uses of one prompt, with any columns set."""
+        given = {"prompt_id": PROMPT, **columns}
+        with self.warehouse.connect() as connection:
+            connection.execute("set search_path = app")
+            connection.execute(
+                sql.SQL("insert into prompt_usage ({}) select {} from generate_series(1, {})").format(
+                    sql.SQL(", ").join(map(sql.Identifier, given)),
+                    sql.SQL(", ").join(map(sql.Literal, given.values())),
+                    sql.Literal(count),
+                )
+            )
+
+    def kept(self, columns: str) -> list[tuple[Any, ...]]:
+        return self.run(f"select {columns} from raw.prompt_usage order by used_at, usage_id")
+
+
+@pytest.fixture
+def app(warehouse: Warehouse, tmp_path: Path) -> Application:
+    with warehouse.connect() as connection:
+        create_tables(connection, "app")
+    application = Application(warehouse, tmp_path)
+    application.run(
+        "insert into prompts (id, name, status, compliance_tags, system_prompt) "
+        "values (%s, 'greet', 'active', array['gdpr', 'a \"b\", c'], 'Be kind.')",
+        [PROMPT],
+    )
+    application.run("insert into agents (id, name) values (%s, 'bot')", [AGENT])
+    application.run("insert into agent_prompts (agent_id, prompt_id) values (%s, %s)", [AGENT, PROMPT])
+    return application
+
+
+def ago(**spans: float) -> datetime:
+    return datetime.now(UTC) - timedelta(**spans)
+
+
+def test_everything_is_loaded_as_it_stands_there(app: Application) -> None:
+    at = datetime(2025, 3, 30, 1, 30, 0, 123456, tzinfo=UTC)
+    app.use(
+        prompt_version=2, agent_id=AGENT, user_id="anna", session_id="s1", model="m", response_time_ms=1200,
+        success=False, error_type="timeout", rating=4, tokens_used=30, input_tokens=10, output_tokens=20,
+        cost="0.0001230000", ip_address="10.0.0.1", user_agent='Mozilla/5.0 (X11, "Linux")',
+        user_prompt='a "quoted",\nline', created_at=at,
+    )  # fmt: skip
+    results = app.load()
+    assert [(result.entity, result.inserted) for result in results] == [
+        ("prompts", 1),
+        ("prompt_versions", 0),
+        ("agents", 1),
+        ("agent_prompts", 1),
+        ("usage", 1),
+    ]
+    (row,) = app.kept(
+        "prompt_key, prompt_version, agent_key, user_key, session_id, model, used_at, response_time_ms, "
+        "success, is_error, error_type, rating, rating_source, input_tokens, output_tokens, total_tokens, "
+        "cost::text, cost_source, ip_hash, user_agent_hash, deleted_at"
+    )
+
+    def pseudonym(text: str) -> str:
+        return hmac.new(KEY.encode(), text.encode(), "sha256").hexdigest()
+
+    assert row == (
+        PROMPT, "2", AGENT, pseudonym("anna"), "s1", "m", at, 1200.0, False, True, "timeout", 4.0, "user",
+        10, 20, 30, "0.0001230000", "reported", pseudonym("10.0.0.1"),
+        pseudonym('Mozilla/5.0 (X11, "Linux")'), None,
+    )  # fmt: skip
+    assert app.run("select prompt_id, name, status, compliance_tags, system_prompt from raw.prompts") == [
+        (PROMPT, "greet", "active", ["gdpr", 'a "b", c'], "Be kind.")
+    ]
+    assert app.run("select agent_id, prompt_id from raw.agent_prompts") == [(AGENT, PROMPT)]
+    assert app.run("select 1 from raw.prompt_texts") == []
+
+
+def test_what_was_typed_is_read_only_where_the_settings_say_so(app: Application) -> None:
+    app.use(user_prompt='a "quoted",\nline')
+    app.privacy = {"prompt_texts": "full"}
+    app.load()
+    assert app.run("select user_prompt from raw.prompt_texts") == [('a "quoted",\nline',)]
+
+
+def test_the_same_again_changes_nothing(app: Application) -> None:
+    app.use(50, created_at=ago(hours=2))
+    app.load()
+    before = app.kept("*")
+    for result in app.load():
+        assert (result.inserted, result.updated, result.deleted) == (0, 0, 0)
+        assert app.run("select 1 from raw.load_days where batch_id = %s", [result.batch_id]) == []
+    assert app.kept("*") == before
+
+
+def test_a_rating_ten_days_late_comes_with_its_change_and_touches_its_day(app: Application) -> None:
+    at = ago(days=10)
+    app.use(created_at=at, updated_at=at)
+    app.use(created_at=ago(hours=3), updated_at=ago(hours=3))
+    app.load()
+    app.run("update prompt_usage set rating = 5 where created_at = %s", [at])
+    result = app.usage()
+    assert (result.updated, result.inserted) == (1, 0)
+    day = app.run("select (%s::timestamptz at time zone 'Europe/Berlin')::date", [at])
+    assert app.run("select usage_date from raw.load_days where batch_id = %s", [result.batch_id]) == day
+    assert app.kept("rating, rating_source") == [(5.0, "user"), (None, None)]
+
+
+def test_only_what_changed_since_the_watermark_less_the_overlap_is_read_again(app: Application) -> None:
+    app.use(30, created_at=ago(days=3), updated_at=ago(days=3))
+    app.use(7, created_at=ago(minutes=90), updated_at=ago(minutes=90))
+    app.use(5, created_at=ago(minutes=50), updated_at=ago(minutes=50))
+    assert app.usage().rows_read == 42
+    result = app.usage()
+    assert (result.rows_read, result.unchanged) == (12, 12)
+    assert app.usage(overlap_minutes=30).rows_read == 5
+
+
+def test_a_transaction_that_commits_late_and_out_of_order_is_not_lost(app: Application) -> None:
+    with app.warehouse.connect() as late:
+        late.execute("insert into app.prompt_usage (prompt_id, updated_at) values (%s, now())", [PROMPT])
+        app.use(updated_at=datetime.now(UTC))
+        assert app.usage().inserted == 1
+        late.commit()
+    assert app.usage().inserted == 1
+    assert len(app.kept("usage_id")) == 2
+
+
+def test_equal_times_across_the_edge_of_a_batch_are_neither_lost_nor_twice(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.sources.protocol.BATCH_ROWS", 100)
+    monkeypatch.setattr("orchestration.sources.csv_text._BLOCK", 2000)
+    monkeypatch.setattr("orchestration.sources.application._CHUNK", 1000)
+    at = ago(hours=1)
+    app.use(1000, created_at=at, updated_at=at)
+    results = [result for result in app.load() if result.entity == "usage"]
+    assert len(results) > 3
+    assert sum(result.inserted for result in results) == 1000
+    assert app.run("select count(*) from raw.prompt_usage") == [(1000,)]
+
+
+@pytest.mark.parametrize("batches", ["one", "many"])
+def test_without_updated_at_the_last_days_are_read_again(
+    app: Application, batches: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if batches == "many":
+        monkeypatch.setattr("orchestration.sources.protocol.BATCH_ROWS", 1)
+        monkeypatch.setattr("orchestration.sources.csv_text._BLOCK", 100)
+        monkeypatch.setattr("orchestration.sources.application._CHUNK", 10)
+    app.run("drop trigger prompt_usage_updated_at on prompt_usage")
+    app.run("alter table prompt_usage drop column updated_at")
+    for days in (40, 10, 1):
+        app.use(created_at=ago(days=days))
+    app.load()
+    app.run("update prompt_usage set rating = 4")
+    results = [result for result in app.load(reread_days=14) if result.entity == "usage"]
+    assert sum(result.updated for result in results) == 2
+    assert app.kept("rating") == [(None,), (4.0,), (4.0,)]
+
+
+def test_a_time_far_ahead_is_quarantined_and_moves_no_watermark(app: Application) -> None:
+    app.use(created_at=datetime(2999, 1, 1, tzinfo=UTC), updated_at=datetime(2999, 1, 1, tzinfo=UTC))
+    app.use(created_at=ago(hours=1), updated_at=ago(hours=1))
+    result = app.usage()
+    assert (result.inserted, result.rejected) == (1, 1)
+    ((location, reason),) = app.run("select location, reason from raw.rejected_rows where field is null")
+    assert location.startswith("app.prompt_usage:")
+    assert reason == "used_at: more than 24 hours ahead of the clock"
+    app.use(created_at=ago(minutes=5), updated_at=ago(minutes=5))
+    assert app.usage().inserted == 1
+
+
+def test_a_watermark_in_the_future_is_refused(app: Application) -> None:
+    app.use()
+    app.load()
+    app.run("""update raw.load_batches set watermark = '{"read_to": "2999-01-01 00:00:00+00"}'
+               where entity = 'usage'""")
+    with pytest.raises(PrismError, match="lies in the future"):
+        app.load()
+
+
+def test_a_clock_that_went_back_an_hour_loses_nothing_and_no_watermark_goes_back(app: Application) -> None:
+    app.use(created_at=ago(hours=2), updated_at=ago(hours=2))
+    app.load()
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    app.run(
+        "update raw.load_batches set watermark = jsonb_build_object('read_to', %s::text) "
+        "where entity = 'usage'",
+        [ahead.isoformat(sep=" ")],
+    )
+    app.use(created_at=datetime.now(UTC), updated_at=datetime.now(UTC))
+    assert app.usage().inserted == 1
+    (mark,) = app.run(
+        "select watermark ->> 'read_to' from raw.load_batches where entity = 'usage' "
+        "order by batch_id desc limit 1"
+    )
+    assert mark == (ahead.isoformat(sep=" "),)
+
+
+@pytest.mark.parametrize("column", ["prompt_id", "created_at", "id"])
+def test_a_missing_required_column_stops_the_source_before_it_writes(app: Application, column: str) -> None:
+    app.run(f"alter table prompt_usage drop column {column} cascade")
+    with pytest.raises(PrismError, match=f"prompt_usage has no column {column}"):
+        app.load()
+    assert app.run("select 1 from raw.load_batches") == []
+
+
+@pytest.mark.parametrize("table", ["prompts", "prompt_usage"])
+def test_a_missing_required_table_stops_the_source_before_it_writes(app: Application, table: str) -> None:
+    app.run(f"drop table {table} cascade")
+    with pytest.raises(PrismError, match=f"there is no table {table}"):
+        app.load()
+    assert app.run("select 1 from raw.load_batches") == []
+
+
+def test_an_application_with_the_bare_minimum_is_loaded(app: Application) -> None:
+    app.run("create schema bare")
+    app.run("create table bare.prompts (id serial, name text)")
+    app.run("create table bare.prompt_usage (id bigserial, prompt_id int, created_at timestamp)")
+    app.run("insert into bare.prompts (name) values ('a')")
+    app.run(
+        "insert into bare.prompt_usage (prompt_id, created_at) values (1, '2025-01-01 12:00'), (null, now())"
+    )
+    results = app.load(db_schema="bare")
+    assert [(result.entity, result.inserted, result.rejected) for result in results] == [
+        ("prompts", 1, 0),
+        ("usage", 1, 1),
+    ]
+    assert app.kept("usage_id, prompt_key, used_at, updated_at, success, cost") == [
+        ("1", "1", datetime(2025, 1, 1, 12, tzinfo=UTC), None, None, None)
+    ]
+    assert app.run("select version from raw.prompt_versions") == [("1",)]
+
+
+def test_the_applications_own_versions_are_kept_as_they_are(app: Application) -> None:
+    app.run(
+        "insert into prompt_versions (prompt_id, version, system_prompt) values (%s, 1, 'a'), (%s, 2, 'b')",
+        [PROMPT, PROMPT],
+    )
+    app.load()
+    query = "select version, system_prompt, length(content_hash) from raw.prompt_versions order by 1"
+    assert app.run(query) == [("1", "a", 64), ("2", "b", 64)]
+    app.load()
+    assert app.run(query) == [("1", "a", 64), ("2", "b", 64)]
+
+
+def test_a_prompt_that_is_deleted_there_is_marked_and_comes_back(app: Application) -> None:
+    app.run("insert into prompts (name) values ('gone')")
+    app.load()
+    app.run("delete from prompts where name = 'gone'")
+    deleted = sum(result.deleted for result in app.load())
+    assert deleted == 1
+    assert app.run("select name from raw.prompts where deleted_at is not null") == [("gone",)]
+
+
+def test_a_use_of_an_unknown_prompt_is_kept(app: Application) -> None:
+    app.run("alter table prompt_usage drop constraint prompt_usage_prompt_id_fkey")
+    app.use(prompt_id=AGENT)
+    assert app.usage().inserted == 1
+
+
+# -- rights
+
+
+@pytest.fixture
+def reader(app: Application, server: Any) -> Iterator[str]:
+    """The URL of a role that may read the tables, but is held to row level security."""
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        connection.execute("create role reader login")
+    url = app.warehouse.url.replace("prism@", "reader@")
+    app.run("grant usage on schema app to reader")
+    app.run("grant select on all tables in schema app to reader")
+    yield url
+    app.run("drop owned by reader")
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        connection.execute("drop role reader")
+
+
+def test_a_role_that_sees_only_some_rows_is_an_error_and_not_a_small_source(
+    app: Application, reader: str
+) -> None:
+    app.use()
+    for table in ("prompts", "prompt_versions", "agents", "agent_prompts", "prompt_usage"):
+        app.run(f"alter table {table} disable row level security")
+    assert app.usage(url=reader).inserted == 1
+    app.run("alter table prompt_usage enable row level security")
+    with pytest.raises(PrismError, match=r"sees only some rows of app\.prompt_usage"):
+        app.load(url=reader)
+
+
+def test_a_role_without_rights_is_told_so(app: Application, reader: str) -> None:
+    app.run("revoke select on agents from reader")
+    app.run("alter table prompts disable row level security")
+    app.run("alter table prompt_versions disable row level security")
+    with pytest.raises(PrismError, match=r"may not read app\.agents"):
+        app.load(url=reader)
+
+
+def test_a_database_that_is_not_there_is_one_clear_error_without_the_password(app: Application) -> None:
+    url = "postgresql://someone:hunter2@127.0.0.1:1/nowhere"
+    with pytest.raises(PrismError) as failure:
+        app.load(url=url)
+    assert "sources: prism: url" in str(failure.value)
+    assert "hunter2" not in str(failure.value)
+
+
+def test_a_source_that_goes_away_while_it_is_read_is_read_again(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.sources.protocol.BATCH_ROWS", 100)
+    monkeypatch.setattr("orchestration.sources.csv_text._BLOCK", 2000)
+    monkeypatch.setattr("orchestration.sources.application._CHUNK", 1000)
+    app.use(1000, created_at=ago(hours=1), updated_at=ago(hours=1))
+    app.use(model="last")
+    # the first session that comes to the last row dies; statistics, unlike rows, tell another so at once
+    app.run(
+        """
+        create function breaks(model text) returns text language plpgsql as $$
+        begin
+            if model = 'last' and not exists (
+                select from pg_stat_database where datname = current_database() and sessions_killed > 0
+            ) then
+                perform pg_terminate_backend(pg_backend_pid());
+            end if;
+            return model;
+        end $$
+        """
+    )
+    app.run("create schema seen")
+    for table in ("prompts", "agents"):
+        app.run(f"create view seen.{table} as select * from app.{table}")
+    app.run(
+        "create view seen.prompt_usage as select id, prompt_id, created_at, updated_at, "
+        "app.breaks(model) as model from app.prompt_usage"
+    )
+    results = app.load(db_schema="seen")
+    assert app.run("select count(*) from raw.prompt_usage") == [(1001,)]
+    assert sum(result.inserted for result in results if result.entity == "usage") == 1001
+    killed = "select sessions_killed from pg_stat_database where datname = current_database()"
+    assert app.run(killed) == [(1,)]
