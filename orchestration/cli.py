@@ -6,6 +6,7 @@ Heavy imports stand in the commands that need them, so that `prism --help` and `
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -120,20 +121,24 @@ def ui(
     instance.prepare(settings, house)
     nightly.mend_dead_runs()
     workspace = Path(__file__).resolve().parents[1] / "workspace.yaml"
+    # where SIGINT came in ignored (a shell's background job), Dagster would inherit that and never end
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [str(Path(sys.executable).parent / "dagster"), "dev", "--workspace", str(workspace),
          "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"],
+        start_new_session=True,
     )  # fmt: skip
-    # a service manager ends us with SIGTERM; Dagster's processes and the database must end with us
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    # Dagster's processes and the database must end with us, however we are told to end
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: process.send_signal(signal.SIGINT))
     print(f"Dagster's UI: http://127.0.0.1:{port} (stop with Ctrl-C)", flush=True)
-    while process.poll() is None:
-        try:
-            process.wait()
-        except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)
-    if process.returncode not in (0, -signal.SIGTERM, -signal.SIGINT, 130, 143):
-        raise PrismError(f"Dagster ended with exit code {process.returncode}", where=f"port {port}")
+    try:
+        code = process.wait()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+    if code not in (0, -signal.SIGINT, 128 + signal.SIGINT):
+        raise PrismError(f"Dagster ended with exit code {code}", where=f"port {port}")
 
 
 @app.command()

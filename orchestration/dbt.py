@@ -37,15 +37,24 @@ def executable() -> str:
     return str(Path(sys.executable).parent / "dbt")
 
 
-def variables(settings: Settings, as_of_date: date, marts_schema: str) -> str:
-    """dbt's ``--vars`` for a build of one as-of date."""
-    return json.dumps(
-        {
-            "as_of_date": as_of_date.isoformat(),
-            "timezone": settings.config.timezone,
-            "marts_schema": marts_schema,
-        }
-    )
+def build_arguments(settings: Settings, as_of_date: date, marts_schema: str) -> list[str]:
+    """dbt's arguments for a build of one as-of date.
+
+    Unit tests are left out: they test the models' SQL on rows of their own, not the night's data.
+    """
+    variables = {
+        "as_of_date": as_of_date.isoformat(),
+        "timezone": settings.config.timezone,
+        "marts_schema": marts_schema,
+    }
+    return [
+        "build",
+        "--no-use-colors",
+        "--exclude-resource-type",
+        "unit_test",
+        "--vars",
+        json.dumps(variables),
+    ]
 
 
 def project(settings: Settings) -> DbtProject:

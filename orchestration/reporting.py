@@ -120,7 +120,7 @@ def preview(warehouse: Warehouse, settings: Settings, folder: Path) -> Sending:
             connection,
             report=content.report,
             as_of_date=content.as_of_date,
-            recipients=settings.config.reports.recipients,
+            recipients=mail.addresses(settings.config.reports.recipients),
         )
     lines = [
         f"{'would get it ' if plan.sends else 'would not    '} {plan.recipient}: {plan.why}" for plan in plans

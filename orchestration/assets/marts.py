@@ -58,7 +58,7 @@ def marts_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> dg
                 schema = builds.marts_schema_for(connection, day)
                 build_id = builds.start(connection, day, schema, context.run_id)
             invocation = dbt_cli.cli(
-                ["build", "--vars", dbt.variables(prism.settings, day, schema)],
+                dbt.build_arguments(prism.settings, day, schema),
                 context=context,
                 target_path=dbt.target_path(prism.settings),
                 raise_on_error=False,

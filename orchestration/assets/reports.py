@@ -33,10 +33,12 @@ def report_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> l
             report = reporting.render(connection, prism.settings, day, schema)
             builds.drop_beside(connection, schema)
         index = report.path / "index.html"
+        base = prism.settings.config.reports.base_url
+        published = f"{base.rstrip('/')}/{day}/index.html" if base else index.as_uri()
         return dg.MaterializeResult(
             metadata={
                 metadata.SUMMARY: f"Report: {index}",
-                "report": dg.MetadataValue.url(index.as_uri()),
+                "report": dg.MetadataValue.url(published),
                 "folder": dg.MetadataValue.path(report.path),
                 "pages": report.pages,
                 "bytes": report.size_bytes,
