@@ -151,13 +151,15 @@ def sample(
     if_unconfigured: Annotated[
         bool,
         typer.Option(
-            "--if-unconfigured", help="Do nothing where prism.yaml names a source, or sample data is there."
+            "--if-unconfigured",
+            help="Do nothing where prism.yaml names a source, or sample data up to now is there.",
         ),
     ] = False,
 ) -> None:
     """Fills the application's schema (app) in the warehouse with sample data."""
     from orchestration import warehouse
-    from orchestration.sample.write import write_sample
+    from orchestration.loading.forget import forget_source
+    from orchestration.sample.write import sample_reaches, write_sample
     from orchestration.settings import SAMPLE
 
     settings = _settings()
@@ -165,11 +167,10 @@ def sample(
         return
     house = warehouse.open_warehouse(settings)
     warehouse.setup(house)
+    until = datetime.now(settings.zone).replace(hour=0, minute=0, second=0, microsecond=0)
     progress = _Progress()
     with house.connect() as connection:
-        if if_unconfigured and connection.execute("select to_regclass('app.prompt_usage')").fetchone() != (
-            None,
-        ):
+        if if_unconfigured and sample_reaches(connection, SAMPLE.db_schema, until):
             return
         summary = write_sample(
             connection,
@@ -179,9 +180,11 @@ def sample(
             days=days,
             rows=rows,
             seed=seed,
-            until=datetime.now(settings.zone).replace(hour=0, minute=0, second=0, microsecond=0),
+            until=until,
             progress=progress.count("sample data"),
         )
+    # other data under the same keys: what was loaded of the old is no longer anywhere
+    forget_source(house, SAMPLE.name, settings.config.timezone)
     progress.close()
     print(
         f"Sample data in schema {summary.schema}: {summary.prompts} prompts, {summary.agents} agents, "

@@ -104,6 +104,15 @@ def write_sample(
     )
 
 
+def sample_reaches(connection: psycopg.Connection, schema: str, until: datetime) -> bool:
+    """Whether ``schema`` holds uses of the last day before ``until``."""
+    table = sql.Identifier(schema, "prompt_usage")
+    if connection.execute("select to_regclass(%s)", [table.as_string(connection)]).fetchone() == (None,):
+        return False
+    newest = sql.SQL("select max(created_at) >= %s from {}").format(table)
+    return connection.execute(newest, [until - timedelta(days=1)]).fetchone() == (True,)
+
+
 def _moment(until: date | datetime) -> datetime:
     if not isinstance(until, datetime):
         return datetime(until.year, until.month, until.day, tzinfo=UTC)
