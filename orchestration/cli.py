@@ -146,20 +146,20 @@ def sample(
     prompts: Annotated[int, typer.Option(min=1, help="Prompts in the library.")] = 62,
     agents: Annotated[int, typer.Option(min=1, help="Agents.")] = 52,
     days: Annotated[int, typer.Option(min=1, help="Days of usage, up to the day that has just ended.")] = 90,
-    rows: Annotated[int, typer.Option(min=0, help="Uses, about.")] = 60_000,
+    rows: Annotated[int, typer.Option(min=0, help="Uses.")] = 60_000,
     seed: Annotated[int, typer.Option(help="Same seed, same data.")] = 1,
     if_unconfigured: Annotated[
         bool,
         typer.Option(
             "--if-unconfigured",
-            help="Do nothing where prism.yaml names a source, or sample data up to now is there.",
+            help="Do nothing where prism.yaml names a source, or other data or a sample up to now is there.",
         ),
     ] = False,
 ) -> None:
     """Fills the application's schema (app) in the warehouse with sample data."""
     from orchestration import warehouse
     from orchestration.loading.forget import forget_source
-    from orchestration.sample.write import sample_reaches, write_sample
+    from orchestration.sample.write import other_data, sample_reaches, write_sample
     from orchestration.settings import SAMPLE
 
     settings = _settings()
@@ -170,7 +170,9 @@ def sample(
     until = datetime.now(settings.zone).replace(hour=0, minute=0, second=0, microsecond=0)
     progress = _Progress()
     with house.connect() as connection:
-        if if_unconfigured and sample_reaches(connection, SAMPLE.db_schema, until):
+        if if_unconfigured and (
+            other_data(connection, SAMPLE.db_schema) or sample_reaches(connection, SAMPLE.db_schema, until)
+        ):
             return
         summary = write_sample(
             connection,

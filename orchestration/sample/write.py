@@ -73,7 +73,12 @@ def write_sample(
             connection.execute(
                 "select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"prism.sample.{schema}"]
             )
-            _refuse_other_data(connection, schema)
+            if table := other_data(connection, schema):
+                raise PrismError(
+                    f"the table {table} holds rows that are not sample data",
+                    where=f"schema {schema}",
+                    mend="Sample data never replaces other data: name another schema, or an empty one.",
+                )
             create_tables(connection, schema)
             with search_path(connection, schema):
                 connection.execute(
@@ -113,29 +118,8 @@ def sample_reaches(connection: psycopg.Connection, schema: str, until: datetime)
     return connection.execute(newest, [until - timedelta(days=1)]).fetchone() == (True,)
 
 
-def _moment(until: date | datetime) -> datetime:
-    if not isinstance(until, datetime):
-        return datetime(until.year, until.month, until.day, tzinfo=UTC)
-    return until.replace(tzinfo=UTC) if until.tzinfo is None else until.astimezone(UTC)
-
-
-def _check(*, prompts: int, agents: int, days: int, rows: int, seed: int) -> None:
-    for name, value, least in (
-        ("prompts", prompts, 1),
-        ("agents", agents, 0),
-        ("days", days, 1),
-        ("rows", rows, 0),
-    ):
-        if value < least:
-            raise PrismError(f"{name} is {value}", where="sample", mend=f"At least {least} is needed.")
-    if not 0 <= seed <= _LARGEST_SEED:
-        raise PrismError(
-            f"the seed is {seed}", where="sample", mend=f"Give a number from 0 to {_LARGEST_SEED}."
-        )
-
-
-def _refuse_other_data(connection: psycopg.Connection, schema: str) -> None:
-    """Raises where a table holds a row whose id is none of the sample's."""
+def other_data(connection: psycopg.Connection, schema: str) -> str | None:
+    """The first of the application's tables that holds a row whose id is none of the sample's."""
     bounds = [uuid.UUID(bytes=ID_PREFIX + bytes([filler]) * 12) for filler in (0x00, 0xFF)]
     for table in TABLES:
         found = connection.execute(
@@ -155,11 +139,29 @@ def _refuse_other_data(connection: psycopg.Connection, schema: str) -> None:
                 key=sql.Identifier(_KEYS[table]), low=bounds[0], high=bounds[1]
             )
         if connection.execute(query + sql.SQL(")")).fetchone() == (True,):
-            raise PrismError(
-                f"the table {table} holds rows that are not sample data",
-                where=f"schema {schema}",
-                mend="Sample data never replaces other data: name another schema, or an empty one.",
-            )
+            return table
+    return None
+
+
+def _moment(until: date | datetime) -> datetime:
+    if not isinstance(until, datetime):
+        return datetime(until.year, until.month, until.day, tzinfo=UTC)
+    return until.replace(tzinfo=UTC) if until.tzinfo is None else until.astimezone(UTC)
+
+
+def _check(*, prompts: int, agents: int, days: int, rows: int, seed: int) -> None:
+    for name, value, least in (
+        ("prompts", prompts, 1),
+        ("agents", agents, 0),
+        ("days", days, 1),
+        ("rows", rows, 0),
+    ):
+        if value < least:
+            raise PrismError(f"{name} is {value}", where="sample", mend=f"At least {least} is needed.")
+    if not 0 <= seed <= _LARGEST_SEED:
+        raise PrismError(
+            f"the seed is {seed}", where="sample", mend=f"Give a number from 0 to {_LARGEST_SEED}."
+        )
 
 
 _KEYS = {

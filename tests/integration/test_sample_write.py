@@ -10,7 +10,7 @@ from psycopg import sql
 
 from orchestration.errors import PrismError
 from orchestration.library.application import TABLES, create_tables
-from orchestration.sample.write import write_sample
+from orchestration.sample.write import other_data, sample_reaches, write_sample
 from orchestration.warehouse import Warehouse
 
 pytestmark = pytest.mark.integration
@@ -117,6 +117,18 @@ def test_a_row_that_is_not_of_the_sample_is_never_replaced(warehouse: Warehouse,
         with pytest.raises(PrismError, match="rows that are not sample data"):
             write_sample(connection, until=UNTIL, rows=100)
         assert fingerprint(connection, "app") == before
+
+
+def test_a_sample_is_current_until_the_next_day_has_ended(warehouse: Warehouse) -> None:
+    with warehouse.connect() as connection:
+        assert not sample_reaches(connection, "app", datetime(2026, 3, 2, tzinfo=UTC))
+        assert other_data(connection, "app") is None
+        write_sample(connection, until=UNTIL, rows=1_000)
+        assert sample_reaches(connection, "app", datetime(2026, 3, 2, tzinfo=UTC))
+        assert not sample_reaches(connection, "app", datetime(2026, 3, 3, tzinfo=UTC))
+        assert other_data(connection, "app") is None
+        connection.execute("insert into app.agents (name) values ('mine')")
+        assert other_data(connection, "app") == "agents"
 
 
 def test_tables_of_another_shape_are_left_alone(warehouse: Warehouse) -> None:
