@@ -1,0 +1,172 @@
+"""The rules of the dbt project's house, held against the manifest that dbt makes of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
+Node = Mapping[str, Any]
+
+# The columns that the contract names, mart by mart: they may be joined by others, never be gone.
+_MEASURES = "usage_count success_rate average_rating average_response_time_ms"
+CONTRACT: Mapping[str, str] = {
+    "prompt_performance_summary": "as_of_date period period_start period_end prompt_id prompt_name"
+    " display_name domain complexity_level status suite usage_count outcome_count success_count success_rate"
+    " success_rate_low success_rate_high error_count error_rate rated_count average_rating"
+    " average_response_time_ms p50_response_time_ms p95_response_time_ms p99_response_time_ms total_tokens"
+    " total_cost cost_per_use cost_per_success user_count session_count last_used_at previous_usage_count"
+    " previous_success_rate previous_average_rating previous_average_response_time_ms previous_total_cost"
+    " health",
+    "top_performing_prompts": "as_of_date period rank prompt_id prompt_name domain score cost_per_use "
+    + _MEASURES,
+    "performance_alerts": "as_of_date alert_id prompt_id prompt_name domain rule severity period"
+    " observed_value threshold sample_size first_detected_on last_detected_on days_open state message"
+    " recommendation",
+    "dashboard_metrics": "as_of_date period total_prompts active_prompts used_prompts suite_prompts"
+    " total_agents mapped_agents total_mappings average_mappings_per_agent total_tokens total_cost"
+    " open_alerts high_alerts medium_alerts low_alerts previous_usage_count previous_success_rate"
+    " previous_average_rating previous_average_response_time_ms previous_total_tokens previous_total_cost "
+    + _MEASURES,
+}
+FOLDERS = {"staging": "stg_", "intermediate": "int_"}
+LAYERS = ("staging", "intermediate", "marts")
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    """``dbt parse``, which needs no database."""
+    target = tmp_path_factory.mktemp("dbt")
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "dbt"), "parse", "--quiet",
+         "--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR),
+         "--target-path", str(target), "--log-path", str(target)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    parsed: Mapping[str, Any] = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
+    return parsed
+
+
+def models(manifest: Mapping[str, Any]) -> list[Node]:
+    return [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
+
+
+def layer(node: Node) -> str:
+    return str(node["fqn"][1])
+
+
+def test_only_staging_reads_sources(manifest: Mapping[str, Any]) -> None:
+    readers = {
+        node["name"]
+        for node in manifest["nodes"].values()
+        if any(parent.startswith("source.") for parent in node["depends_on"].get("nodes", ()))
+    }
+    assert readers == {node["name"] for node in models(manifest) if layer(node) == "staging"}
+
+
+def test_staging_is_one_view_a_source_table(manifest: Mapping[str, Any]) -> None:
+    staging = [node for node in models(manifest) if layer(node) == "staging"]
+    assert {node["config"]["materialized"] for node in staging} == {"view"}
+    tables = [parent for node in staging for parent in node["depends_on"]["nodes"]]
+    assert len(tables) == len(set(tables)) == len(staging)
+    assert set(tables) == set(manifest["sources"])
+
+
+def test_no_model_reads_a_layer_after_its_own(manifest: Mapping[str, Any]) -> None:
+    layers = {node["unique_id"]: LAYERS.index(layer(node)) for node in models(manifest)}
+    wrong = [
+        (node["name"], parent)
+        for node in models(manifest)
+        for parent in node["depends_on"]["nodes"]
+        if layers.get(parent, -1) > layers[node["unique_id"]]
+    ]
+    assert not wrong
+
+
+def test_names_carry_their_layer_s_prefix(manifest: Mapping[str, Any]) -> None:
+    for node in models(manifest):
+        prefix = FOLDERS.get(layer(node))
+        if prefix is None:
+            assert not node["name"].startswith(("stg_", "int_", "fct_", "dim_", "mart_")), node["name"]
+        elif prefix == "stg_":
+            assert node["name"].startswith(f"stg_{node['fqn'][2]}__"), node["name"]
+        else:
+            assert node["name"].startswith(prefix), node["name"]
+
+
+def test_models_lie_in_the_schema_of_their_layer(manifest: Mapping[str, Any]) -> None:
+    assert {(layer(node), node["schema"]) for node in models(manifest)} == {(name, name) for name in LAYERS}
+
+
+def test_every_model_column_seed_and_source_is_described(manifest: Mapping[str, Any]) -> None:
+    described = [
+        *(node for node in manifest["nodes"].values() if node["resource_type"] in ("model", "seed")),
+        *manifest["sources"].values(),
+    ]
+    nothing = [node["name"] for node in described if not node["description"]]
+    nothing += [
+        f"{node['name']}.{column['name']}"
+        for node in described
+        for column in node["columns"].values()
+        if not column["description"]
+    ]
+    assert not nothing
+
+
+def test_a_model_s_description_states_its_grain(manifest: Mapping[str, Any]) -> None:
+    vague = [node["name"] for node in models(manifest) if not node["description"].startswith("One row a")]
+    assert not vague
+
+
+def test_marts_have_an_enforced_contract_and_an_owner(manifest: Mapping[str, Any]) -> None:
+    for node in models(manifest):
+        if layer(node) == "marts":
+            assert node["config"]["contract"]["enforced"], node["name"]
+            assert node["config"]["group"] == "marts", node["name"]
+            assert node["config"]["materialized"] == "table", node["name"]
+
+
+def test_marts_have_the_columns_that_the_public_contract_names(manifest: Mapping[str, Any]) -> None:
+    columns = {node["name"]: set(node["columns"]) for node in models(manifest)}
+    for mart, names in CONTRACT.items():
+        assert set(names.split()) <= columns[mart], mart
+
+
+def test_daily_models_are_incremental_by_plain_delete_and_insert(manifest: Mapping[str, Any]) -> None:
+    rollups = [node for node in models(manifest) if "rollup" in node["tags"]]
+    assert len(rollups) == 4
+    for node in rollups:
+        assert node["config"]["materialized"] == "incremental", node["name"]
+        assert node["config"]["incremental_strategy"] == "append", node["name"]
+        assert any("delete_touched_days" in hook["sql"] for hook in node["config"]["pre-hook"]), node["name"]
+        assert node["config"]["full_refresh"] is False, node["name"]
+
+
+def test_no_sql_counts_distinct_beside_percentiles(manifest: Mapping[str, Any]) -> None:
+    for node in models(manifest):
+        if "rollup" in node["tags"]:
+            assert "distinct" not in node["raw_code"], node["name"]
+
+
+def test_every_data_test_says_why(manifest: Mapping[str, Any]) -> None:
+    mute = [
+        node["name"]
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "test"
+        and not node["description"]
+        and "-- Business reason:" not in node["raw_code"]
+    ]
+    assert not mute
+
+
+def test_every_exposure_has_an_owner_and_what_it_depends_on(manifest: Mapping[str, Any]) -> None:
+    assert manifest["exposures"]
+    for exposure in manifest["exposures"].values():
+        assert exposure["owner"]["name"] and exposure["depends_on"]["nodes"], exposure["name"]
