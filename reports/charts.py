@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -168,6 +169,13 @@ def svg(kind: Kind, data: Sequence[Row], *, width: int, palette: Palette = PAGE)
     import vl_convert  # noqa: PLC0415 - starts a JavaScript engine
 
     drawn: str = vl_convert.vegalite_to_svg(with_data(spec(kind, palette), data, width))
+    # Vega counts clip paths on through the life of the process; here each chart has names of its own.
+    names: dict[str, str] = {}
+    drawn = re.sub(
+        r'(id="|url\(#)(clip\d+)',
+        lambda found: found[1] + names.setdefault(found[2], f"{kind}-clip-{len(names)}"),
+        drawn,
+    )
     return Markup(drawn)  # noqa: S704 - made by Vega, which escapes the texts of its data
 
 

@@ -63,6 +63,29 @@ drop schema app cascade;
 analyze;
 """
 
+HOSTILE = (
+    "<script>window.hacked = 1</script>",
+    "</script><img src=x onerror=window.hacked=2>",
+    '"><svg onload=window.hacked=3>',
+    "{{ 7 * 7 }}{% raw %}",
+    '=HYPERLINK("https://example.com")',
+    "javascript:window.hacked=4",
+    "\u202eright to left \U0001f4a5 <b>",
+)
+# Each hostile text as name, description, domain, owner, version, agent, model and key of an unlisted prompt.
+_HOSTILE = """
+update raw.prompts set display_name = %(text)s, description = %(text)s, domain = %(text)s, suite = %(text)s,
+    owner = %(text)s, compliance_tags = array[%(text)s]
+where prompt_id = (select prompt_id from raw.prompts order by prompt_id offset %(n)s limit 1);
+update raw.agents set name = %(text)s, display_name = %(text)s
+where agent_id = (select agent_id from raw.agents order by agent_id offset %(n)s limit 1);
+update raw.prompt_usage set model = %(text)s, prompt_version = %(text)s, prompt_key = %(text)s
+where usage_id in (select usage_id from raw.prompt_usage order by used_at desc offset 40 * %(n)s limit 40);
+update raw.prompt_usage set model = %(text)s, prompt_version = %(text)s
+where prompt_key = (select prompt_id from raw.prompts order by prompt_id offset %(n)s limit 1)
+    and used_at > '2026-02-20';
+"""
+
 
 def fill(
     warehouse: Warehouse,
@@ -72,8 +95,9 @@ def fill(
     agents: int = 52,
     days: int = 90,
     rows: int = 20_000,
+    hostile: bool = False,
 ) -> None:
-    """Sample data up to ``as_of`` in raw; no marts yet."""
+    """Sample data up to ``as_of`` in raw, with ``hostile`` texts in place of some; no marts yet."""
     with warehouse.connect() as connection:
         write_sample(
             connection,
@@ -86,7 +110,10 @@ def fill(
         )
         connection.commit()
         # client-side binding, since one string holds many statements
-        psycopg.ClientCursor(connection).execute(_INTO_RAW, {"loaded_at": f"{as_of}T23:30:00Z"})
+        cursor = psycopg.ClientCursor(connection)
+        cursor.execute(_INTO_RAW, {"loaded_at": f"{as_of}T23:30:00Z"})
+        for n, text in enumerate(HOSTILE if hostile else ()):
+            cursor.execute(_HOSTILE, {"n": n, "text": text})
         connection.commit()
 
 

@@ -1,0 +1,194 @@
+"""The report as a reader meets it: in a real browser, from the file system, without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from orchestration.warehouse import Warehouse
+from reports.options import Build, ReportOptions
+from reports.render import render_report
+from tests import report_life
+
+pytestmark = [pytest.mark.browser, pytest.mark.integration]
+
+
+@pytest.fixture(scope="module")
+def report(browser: Browser, module_warehouse: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of hostile sample data; ``browser`` comes first, so that nothing is built without one."""
+    report_life.fill(module_warehouse, prompts=130, agents=12, rows=8_000, hostile=True)
+    report_life.build(module_warehouse)
+    options = ReportOptions(as_of_date=report_life.AS_OF, build=Build("green"))
+    with module_warehouse.connect() as connection:
+        return render_report(connection, tmp_path_factory.mktemp("reports"), options).path
+
+
+@contextmanager
+def opened(browser: Browser, file: Path, **context: Any) -> Iterator[Page]:
+    """The page, watched: a message on the console, an error or a request beyond the report fails the test."""
+    faults: list[str] = []
+    frame = browser.new_context(**context)
+    try:
+        page = frame.new_page()
+        root = next(parent for parent in file.parents if (parent / "report.json").is_file())
+        page.on("console", lambda message: faults.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on(
+            "request",
+            lambda request: (
+                None if request.url.startswith(root.as_uri()) else faults.append(f"request: {request.url}")
+            ),
+        )
+        page.goto(file.as_uri())
+        yield page
+        if context.get("java_script_enabled", True):
+            assert page.evaluate("window.hacked") is None
+        assert faults == []
+    finally:
+        frame.close()
+
+
+def _files(report: Path) -> list[Path]:
+    """One page of each kind, and the pages of all prompts with hostile names."""
+    prompts = sorted((report / "prompts").iterdir())
+    hostile = [page for page in prompts if "hacked" in page.read_text(encoding="utf-8")]
+    assert hostile
+    return [report / name for name in ("index.html", "prompts.html", "alerts.html")] + hostile[:4]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 768, 390])
+def test_no_page_scrolls_sideways_complains_or_asks_any_host(
+    browser: Browser, report: Path, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    for file in _files(report):
+        viewport = {"width": width, "height": 900}
+        with opened(browser, file, viewport=viewport, color_scheme=scheme) as page:
+            for holder in page.locator("[data-chart]:visible").all():
+                expect(holder.locator("svg")).to_be_visible()
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, file.name
+
+
+def test_the_default_period_is_shown_first_and_the_switch_shows_the_others(
+    browser: Browser, report: Path
+) -> None:
+    with opened(browser, report / "index.html") as page:
+        expect(page.locator("[data-period]:visible")).to_have_attribute("data-period", "month")
+        expect(page.locator("[data-choose=month]")).to_have_attribute("aria-pressed", "true")
+        for period in ("day", "week", "quarter", "year", "all"):
+            page.locator(f"[data-choose={period}]").click()
+            expect(page.locator("[data-period]:visible")).to_have_attribute("data-period", period)
+            expect(page.locator(f"#title-{period}")).to_be_visible()
+            for holder in page.locator("[data-chart]:visible").all():
+                expect(holder.locator("svg")).to_be_visible()
+
+
+def test_the_chosen_period_goes_with_the_reader_to_the_table(browser: Browser, report: Path) -> None:
+    with opened(browser, report / "index.html") as page:
+        page.get_by_role("button", name="Week", exact=True).click()
+        uses = page.locator("[data-period=week] .card .value").nth(1).inner_text().replace(",", "")
+        page.get_by_role("link", name="Prompts", exact=True).click()
+        expect(page.locator("[data-period-title]")).to_have_text("Last 7 days")
+        page.locator("[data-facet=health]").wait_for()
+        total = 0
+        while True:
+            for cell in page.locator("#prompts td[data-label=Uses]").all_inner_texts():
+                total += int(cell.split("\n")[0].replace(",", ""))
+            following = page.locator("[data-page='1']")
+            if following.is_disabled():
+                break
+            following.click()
+        assert total == int(uses)
+
+
+def test_a_chart_shows_its_numbers_when_pointed_at(browser: Browser, report: Path) -> None:
+    with opened(browser, report / "index.html", viewport={"width": 1440, "height": 900}) as page:
+        bars = page.locator("[data-chart=uses-month] .mark-rect path")
+        expect(bars).to_have_count(60)
+        bars.nth(52).hover()
+        expect(page.locator("#vg-tooltip-element")).to_contain_text("Uses")
+
+
+def _names(page: Page) -> list[str]:
+    return page.locator("#prompts tbody th a").all_inner_texts()
+
+
+def test_the_table_is_searched_filtered_and_sorted_in_place(browser: Browser, report: Path) -> None:
+    with opened(browser, report / "prompts.html") as page:
+        expect(page.locator("[data-result]")).to_contain_text("prompts")
+        assert len(_names(page)) == 100
+        page.get_by_label("Search").fill("triage")
+        assert _names(page) == ["Ticket triage", "Ticket triage 2", "Ticket triage 3"]
+        expect(page.locator("[data-result]")).to_contain_text("3 of ")
+        page.get_by_label("Search").fill("no such prompt")
+        expect(page.locator("#prompts tbody")).to_contain_text("No prompt fits")
+        page.get_by_label("Search").fill("")
+        page.get_by_label("Suite").select_option("PRISM")
+        assert 0 < len(_names(page)) <= 17
+        page.get_by_label("Suite").select_option("")
+
+        page.get_by_role("button", name="Prompt", exact=True).click()
+        first = page.locator("#prompts thead th").first
+        expect(first).to_have_attribute("aria-sort", "ascending")
+        names = _names(page)
+        assert names == page.evaluate(
+            "names => names.toSorted(new Intl.Collator(undefined, {numeric: true}).compare)", names
+        )
+        page.get_by_role("button", name="Uses", exact=False).last.click()
+        uses = [
+            int(cell.split("\n")[0].replace(",", ""))
+            for cell in page.locator("#prompts td[data-label=Uses]").all_inner_texts()
+        ]
+        assert uses == sorted(uses, reverse=True)
+
+
+def test_prompts_without_a_value_come_last_whichever_way_it_is_sorted(browser: Browser, report: Path) -> None:
+    with opened(browser, report / "prompts.html") as page:
+        for _ in range(2):
+            page.locator("thead [data-sort=rating] button").click()
+            cells = page.locator("#prompts td[data-label=Rating]").all_inner_texts()
+            dashes = [cell.startswith("–") for cell in cells]
+            assert not dashes[0]
+            assert dashes == sorted(dashes)
+
+
+def test_a_prompt_is_reached_by_keyboard_alone(browser: Browser, report: Path) -> None:
+    with opened(browser, report / "prompts.html") as page:
+        page.keyboard.press("Tab")
+        expect(page.locator(".skip")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.locator("#content")).to_be_focused()
+        page.get_by_label("Search").focus()
+        page.keyboard.type("ticket triage")
+        page.locator("#prompts tbody th a").first.focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("h1")).to_contain_text("Ticket triage")
+
+
+def test_without_javascript_everything_of_the_default_period_is_there(browser: Browser, report: Path) -> None:
+    with opened(browser, report / "index.html", java_script_enabled=False) as page:
+        expect(page.locator("[data-period]:visible")).to_have_attribute("data-period", "month")
+        expect(page.locator(".switch")).to_be_hidden()
+        expect(page.locator("[data-period=month] .chart-static svg")).to_have_count(2)
+        expect(page.locator("[data-period=month] .chart-static svg").first).to_be_visible()
+    with opened(browser, report / "prompts.html", java_script_enabled=False) as page:
+        expect(page.locator(".filters")).to_be_hidden()
+        shown = page.locator("tbody th a:visible").count()
+        assert shown == len(list((report / "prompts").iterdir()))
+
+
+def test_paper_gets_every_row_and_no_controls(browser: Browser, report: Path) -> None:
+    with opened(browser, report / "prompts.html", color_scheme="dark") as page:
+        page.emulate_media(media="print")
+        page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        assert len(_names(page)) == len(list((report / "prompts").iterdir()))
+        expect(page.locator(".filters")).to_be_hidden()
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+        assert len(_names(page)) == 100
