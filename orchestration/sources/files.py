@@ -6,15 +6,11 @@ file that nobody writes to at the moment is complete.
 
 from __future__ import annotations
 
-import glob
 import hashlib
-import json
-import logging
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -23,21 +19,18 @@ import pyarrow.parquet as pq
 
 from orchestration.errors import PrismError
 from orchestration.settings import ColumnMap, FilesSource
-from orchestration.sources import octets
+from orchestration.sources import json_lines, octets
 from orchestration.sources.csv_text import CsvText, DamagedError, HeaderError
+from orchestration.sources.landing import Landing, Piece, mark_of
 from orchestration.sources.protocol import (
     BATCH_ROWS,
     CANONICAL,
-    LONGEST_RECORD,
-    Assembly,
     Batch,
     Entity,
     Reading,
     Reject,
     Watermarks,
 )
-
-log = logging.getLogger(__name__)
 
 Format = Literal["csv", "jsonl", "parquet"]
 _ENDINGS: Mapping[str, Format] = {
@@ -47,18 +40,7 @@ _ENDINGS: Mapping[str, Format] = {
     ".json": "jsonl",
     ".parquet": "parquet",
 }
-# What tools call a file that they have not finished.
-_UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".filepart", "~")
 _SEPARATOR = "\x1f"
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Some rows as they stand in the file: text (or typed, from Parquet) by the file's own names."""
-
-    columns: Mapping[str, pa.Array]
-    rows: pa.Array
-    rejects: Sequence[Reject] = ()
 
 
 class FilesReader:
@@ -75,7 +57,6 @@ class FilesReader:
     ) -> None:
         self.entities: Sequence[Entity] = (source.entity,)
         self._source = source
-        self._base = base
         self._loaded_as = loaded_as
         self._where = f"sources: {source.name}"
         self._check_map()
@@ -88,59 +69,19 @@ class FilesReader:
             )
             for name, column in source.columns.items()
         }
-        self._named = files is not None
-        self._root, self._paths = self._find() if files is None else self._given(files)
-        for path in self._paths:
+        self._landing = Landing(
+            source.path,
+            base,
+            self._where,
+            accepted=lambda path: self._format(path) is not None,
+            files=files,
+        )
+        for path in self._landing.paths:
             self._check_header(path)
-        self.description = f"{len(self._paths)} file{'' if len(self._paths) == 1 else 's'} at {source.path}"
+        count = len(self._landing.paths)
+        self.description = f"{count} file{'' if count == 1 else 's'} at {source.path}"
 
     # -- which files
-
-    def _find(self) -> tuple[Path, list[Path]]:
-        pattern = self._base / Path(self._source.path).expanduser()
-        if pattern.is_dir():
-            root, found = pattern, [path for path in pattern.iterdir() if self._format(path)]
-        elif pattern.exists():
-            root, found = pattern.parent, [pattern]
-        elif glob.has_magic(str(pattern)):
-            root = pattern
-            while glob.has_magic(str(root)):
-                root = root.parent
-            found = [Path(name) for name in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207 - the pattern may be absolute
-        else:
-            root, found = pattern.parent, []
-        if not root.exists() or (not found and not glob.has_magic(str(pattern)) and not pattern.is_dir()):
-            raise PrismError(
-                "there is no such file or folder",
-                where=f"{self._where}: {pattern}",
-                mend="Correct `path:` in prism.yaml (it is relative to that file), or put the files there.",
-            )
-        ready = []
-        for path in sorted(found):
-            if not path.is_file() or path.name.startswith(".") or path.name.endswith(_UNFINISHED):
-                continue
-            if octets.is_being_written(path):
-                log.warning("%s is still being written; it is left for the next load", self._name(path))
-            else:
-                ready.append(path)
-        if not ready:
-            log.warning("%s: no file to load at %s", self._where, pattern)
-        return root, ready
-
-    def _given(self, files: Sequence[Path]) -> tuple[Path, list[Path]]:
-        root = self._base / Path(self._source.path).expanduser()
-        while glob.has_magic(str(root)) or root.is_file():
-            root = root.parent
-        for path in files:
-            if not path.is_file():
-                raise PrismError("there is no such file", where=str(path))
-            if octets.is_being_written(path):
-                raise PrismError(
-                    "this file is still being written",
-                    where=str(path),
-                    mend="Wait until it is complete, and load it again.",
-                )
-        return root, [path.resolve() for path in files]
 
     def _format(self, path: Path) -> Format | None:
         """The format the settings name, else that of the ending; null where neither says."""
@@ -148,18 +89,6 @@ class FilesReader:
             return self._source.format
         name = path.name.lower().removesuffix(".gz")
         return next((format_ for ending, format_ in _ENDINGS.items() if name.endswith(ending)), None)
-
-    def _name(self, path: Path) -> str:
-        """The file in words: relative to prism.yaml where it lies below."""
-        path = path.resolve()
-        base = self._base.resolve()
-        return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
-
-    def _short_name(self, path: Path) -> str:
-        """The file's part of a row's key: it stays when the folder moves or the file is packed."""
-        root, path = self._root.resolve(), path.resolve()
-        short = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
-        return short.removesuffix(".gz")
 
     # -- the column map
 
@@ -227,7 +156,7 @@ class FilesReader:
             raise PrismError(
                 f"the file has no column {', '.join(repr(name) for name in missing)}; "
                 f"it has {', '.join(repr(name) for name in header)}",
-                where=f"{self._where}: {self._name(path)}",
+                where=f"{self._where}: {self._landing.name(path)}",
                 mend="Correct the names in `columns:` or `usage_id:`, or the file.",
             )
         twice = [name for name, count in Counter(header).items() if count > 1]
@@ -235,7 +164,7 @@ class FilesReader:
         if twice := [name for name in twice if name in used]:
             raise PrismError(
                 f"the file has two columns named {twice[0]!r}",
-                where=f"{self._where}: {self._name(path)}",
+                where=f"{self._where}: {self._landing.name(path)}",
                 mend="Rename one of them in the file.",
             )
 
@@ -245,7 +174,7 @@ class FilesReader:
         if format_ is None:
             raise PrismError(
                 "its ending does not say what it is",
-                where=f"{self._where}: {self._name(path)}",
+                where=f"{self._where}: {self._landing.name(path)}",
                 mend="Set `format:` to csv, jsonl or parquet.",
             )
         if format_ == "jsonl":
@@ -258,7 +187,7 @@ class FilesReader:
         except HeaderError as error:
             raise PrismError(
                 f"the file {error}" if str(error).startswith(("is ", "has ")) else f"not CSV: {error}",
-                where=f"{self._where}: {self._name(path)}",
+                where=f"{self._where}: {self._landing.name(path)}",
                 mend="Save it as CSV in UTF-8 with a header line, or take it out of the folder.",
             ) from None
         except (DamagedError, pa.ArrowException, OSError, ValueError):
@@ -268,28 +197,17 @@ class FilesReader:
 
     def batches(self, entity: Entity, watermarks: Watermarks) -> Generator[Batch]:
         """All rows of all files; a usage file that was loaded whole, read in the same way, is left out."""
-        for path in self._paths:
-            name = self._name(path)
-            before = path.stat()
-            mark = {"sha256": octets.digest(path), "read_as": self._fingerprint()}
-            if entity == "usage" and not self._named and watermarks.get(name) == mark:
-                continue
-            assembly = Assembly(entity, name)
-            for piece in self._pieces(path):
-                if assembly.full:
-                    yield assembly.take(None)
-                assembly.add(piece.columns, piece.rows, piece.rejects)
-            after = path.stat()
-            whole = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-            if not whole:
-                log.warning("%s changed while it was read; it is read again with the next load", name)
-            yield assembly.take(mark if whole else None)
+        for path in self._landing.paths:
+            mark = mark_of(path, self._fingerprint())
+            loaded = watermarks.get(self._landing.name(path)) == mark
+            if entity != "usage" or self._landing.named or not loaded:
+                yield from self._landing.batches(path, entity, mark, self._pieces(path))
 
     def _fingerprint(self) -> str:
         """Changes whenever the same file would be read as other rows."""
         return hashlib.sha256((self._source.model_dump_json() + self._loaded_as).encode()).hexdigest()[:16]
 
-    def _pieces(self, path: Path) -> Iterator[_Piece]:
+    def _pieces(self, path: Path) -> Iterator[Piece]:
         format_ = self._format(path)
         raw = {"csv": self._csv, "jsonl": self._jsonl, "parquet": self._parquet}[format_ or "csv"](path)
         keys = _TextKeys()
@@ -302,70 +220,39 @@ class FilesReader:
         used = {*self._key_columns(), *(column.source for column in self._map(header).values())}
         return [name for name in dict.fromkeys(header) if name in used]
 
-    def _csv(self, path: Path) -> Iterator[_Piece]:
+    def _csv(self, path: Path) -> Iterator[Piece]:
         text = CsvText(octets.chunks(path))
-        name = self._name(path)
+        name = self._landing.name(path)
         # the text of key columns counts as it stands, so only the empty string is null here
         for piece in text.pieces(self._wanted(text.header)):
             rejects = [Reject(f"{name}:{line}", None, reason) for line, reason in piece.rejects]
-            yield _Piece(piece.columns, piece.lines, rejects)
+            yield Piece(piece.columns, piece.lines, rejects)
 
-    def _jsonl(self, path: Path) -> Iterator[_Piece]:
-        name = self._name(path)
+    def _jsonl(self, path: Path) -> Iterator[Piece]:
+        name = self._landing.name(path)
         columns = self._source.columns
         fields = {column.source: canonical for canonical, column in columns.items() if column.source}
         wanted = [*dict.fromkeys([*fields, *self._key_columns()])]
         if not columns:
             wanted = list(CANONICAL[self._source.entity])
-        values: list[list[Any]] = []
-        lines: list[int] = []
-        rejects: list[Reject] = []
-        size = 0
-
-        def take() -> _Piece:
-            arrays = {column: _text_array([row[n] for row in values]) for n, column in enumerate(wanted)}
-            piece = _Piece(arrays, pa.array(lines, pa.int64()), tuple(rejects))
-            values.clear()
-            lines.clear()
-            rejects.clear()
-            return piece
-
-        number = 0
-        for number, line in _lines(octets.chunks(path)):
-            if isinstance(line, str):
-                rejects.append(Reject(f"{name}:{number}", None, line))
+        gathering = json_lines.Gathering(wanted)
+        for number, row in json_lines.objects(octets.chunks(path)):
+            if isinstance(row, str):
+                gathering.rejects.append(Reject(f"{name}:{number}", None, row))
                 continue
-            if not line.strip():
-                continue
-            size += len(line)
-            try:
-                row = _DECODER.decode(line.decode("utf-8", "surrogateescape"))
-            except (ValueError, RecursionError) as error:
-                reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-                rejects.append(Reject(f"{name}:{number}", None, f"not JSON: {reason}"))
-                continue
-            if not isinstance(row, dict):
-                rejects.append(Reject(f"{name}:{number}", None, "not a JSON object"))
-                continue
-            if isinstance(row, _Doubled):
-                rejects.extend(
-                    Reject(
-                        f"{name}:{number}",
-                        fields.get(key, key),
-                        "stands twice in the object; the last counts",
-                    )
+            if isinstance(row, json_lines.Doubled):
+                gathering.rejects.extend(
+                    Reject(f"{name}:{number}", fields.get(key, key), json_lines.TWICE)
                     for key in row.doubled
                     if key in wanted
                 )
-            values.append([row.get(column) for column in wanted])
-            lines.append(number)
-            if len(values) >= BATCH_ROWS // 4 or size >= 8 << 20:
-                yield take()
-                size = 0
-        yield take()
+            gathering.add(number, [row.get(column) for column in wanted])
+            if gathering.full:
+                yield gathering.take()
+        yield gathering.take()
 
-    def _parquet(self, path: Path) -> Iterator[_Piece]:
-        name = self._name(path)
+    def _parquet(self, path: Path) -> Iterator[Piece]:
+        name = self._landing.name(path)
         first = 1
         try:
             with octets.seekable(path) as file:
@@ -379,25 +266,25 @@ class FilesReader:
                     columns = {column: _plain(group.column(column)) for column in wanted}
                     if not wanted:
                         columns = {}
-                    yield _Piece(columns, rows)
+                    yield Piece(columns, rows)
         except (DamagedError, pa.ArrowException, OSError, ValueError, MemoryError) as error:
             reason = " ".join(str(error).split())[:300]
-            yield _Piece(
+            yield Piece(
                 {}, pa.array([], pa.int64()), [Reject(f"{name}:{first}", None, f"not Parquet: {reason}")]
             )
 
     # -- one piece to canonical columns
 
-    def _canonical(self, piece: _Piece, path: Path, keys: _TextKeys, told: set[str]) -> _Piece:
+    def _canonical(self, piece: Piece, path: Path, keys: _TextKeys, told: set[str]) -> Piece:
         count = len(piece.rows)
         rejects = list(piece.rejects)
         columns: dict[str, pa.Array] = {}
         if not count:
-            return _Piece({}, piece.rows, rejects)
+            return Piece({}, piece.rows, rejects)
         mapped = self._map(list(piece.columns))
         for name, column in mapped.items():
             if column.source is None:
-                columns[name] = pa.repeat(pa.scalar(_word(column.value)), count)
+                columns[name] = pa.repeat(pa.scalar(json_lines.word(column.value)), count)
                 continue
             array = piece.columns.get(column.source)
             if array is None:
@@ -405,7 +292,7 @@ class FilesReader:
                     told.add(column.source)
                     rejects.append(
                         Reject(
-                            f"{self._name(path)}:1",
+                            f"{self._landing.name(path)}:1",
                             name,
                             f"the file has no column {column.source!r}: all its values are unknown",
                         )
@@ -414,17 +301,17 @@ class FilesReader:
             if self._source.null_values:
                 array = _without(array, self._source.null_values)
             if column.default is not None:
-                array = _with_default(array, _word(column.default))
+                array = _with_default(array, json_lines.word(column.default))
             columns[name] = array
         if "status" in CANONICAL[self._source.entity]:
             status = columns.get("status", pa.nulls(count, pa.string()))
             columns["status"] = _with_default(status, "active")
         if self._source.entity == "usage" and self._source.usage_id == "line":
-            prefix = self._short_name(path)
+            prefix = self._landing.short_name(path)
             columns["usage_id"] = pc.binary_join_element_wise(prefix, piece.rows.cast(pa.string()), ":")
         elif self._source.entity == "usage" and self._key_columns():
             columns["usage_id"] = keys.of([piece.columns[name] for name in self._key_columns()])
-        return _Piece(columns, piece.rows, rejects)
+        return Piece(columns, piece.rows, rejects)
 
 
 class _TextKeys:
@@ -468,91 +355,6 @@ class _TextKeys:
         return pa.array(keys, pa.string())
 
 
-class _Doubled(dict[str, Any]):
-    """A JSON object in which a key stands twice."""
-
-    doubled: tuple[str, ...] = ()
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    plain = dict(pairs)
-    if len(plain) == len(pairs):
-        return plain
-    double = _Doubled(plain)
-    double.doubled = tuple(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-    return double
-
-
-# Numbers stay the text that they are: the loader judges 1e400, NaN and integers of a thousand digits.
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_float=str, parse_int=str, parse_constant=str, strict=False
-)
-
-
-def _lines(parts: Iterator[bytes]) -> Iterator[tuple[int, bytes | str]]:
-    """Each line with its number; instead of a line that can't be had, the reason."""
-    rest: list[bytes] = []
-    size = 0
-    number = 1
-    skipping = False
-    try:
-        first = True
-        for part in parts:
-            content = part
-            if first:
-                first = False
-                content = content.removeprefix(b"\xef\xbb\xbf")
-                if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-                    yield 1, "the file is UTF-16, not UTF-8"
-                    return
-            lines = content.split(b"\n")
-            for line in lines[:-1]:
-                if skipping:
-                    skipping = False
-                else:
-                    yield number, b"".join([*rest, line])
-                rest, size = [], 0
-                number += 1
-            size += len(lines[-1])
-            if skipping:
-                continue
-            rest.append(lines[-1])
-            if size > LONGEST_RECORD:
-                yield number, "a line too long to be a row"
-                rest, size, skipping = [], 0, True
-    except DamagedError as damage:
-        yield number, f"the file is damaged from here on: {damage}"
-        return
-    if rest and not skipping:
-        yield number, b"".join(rest)
-
-
-def _text_array(values: list[Any]) -> pa.Array:
-    """JSON values as text; binary where some of it has no UTF-8."""
-    texts = [value if isinstance(value, str) or value is None else _word(value) for value in values]
-    try:
-        return pa.array(texts, pa.string())
-    except UnicodeEncodeError:
-        return pa.array([None if text is None else _encode(text) for text in texts], pa.binary())
-
-
-def _encode(text: str) -> bytes:
-    """Bytes that were no UTF-8 as they were; lone surrogates in a form that the loader finds."""
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")
-
-
-def _word(value: Any) -> str:
-    """A constant, a default or a JSON value as text."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict | list):
-        return json.dumps(value)
-    return str(value)
-
-
 def _parquet(file: IO[bytes]) -> pq.ParquetFile:
     return pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
 
@@ -571,7 +373,7 @@ def _plain(array: pa.Array) -> pa.Array:
     ):
         return array.cast(pa.binary())
     if pa.types.is_nested(type_):
-        return _text_array(array.to_pylist())
+        return json_lines.text_array(array.to_pylist())
     return array
 
 
