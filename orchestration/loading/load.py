@@ -102,8 +102,11 @@ def load_source(
 
 @dataclass(frozen=True)
 class _Prepared:
-    batch: Batch
+    """A batch of uses, read, judged and encoded; what it was read from is let go."""
+
     batch_id: int
+    location: str
+    watermark: Mapping[str, Any] | None
     checked: Checked
     encoded: merge.EncodedUsage
     started_at: datetime
@@ -154,7 +157,7 @@ class _Load:
         encoded = merge.encode_usage(
             checked.rows, source=self._source, batch_id=batch_id, with_texts=self._rules.with_texts
         )
-        return _Prepared(batch, batch_id, checked, encoded, started_at)
+        return _Prepared(batch_id, batch.place, batch.watermark, checked, encoded, started_at)
 
     def _usage(self, prepared: _Prepared) -> None:
         def work(connection: psycopg.Connection) -> merge.Merged:
@@ -166,16 +169,16 @@ class _Load:
                 timezone=self._timezone,
             )
 
-        batch = prepared.batch
         self._write(
-            batch.entity,
-            batch.place,
-            batch.watermark,
+            "usage",
+            prepared.location,
+            prepared.watermark,
             prepared.checked,
             prepared.started_at,
             prepared.batch_id,
             work,
         )
+        pa.default_memory_pool().release_unused()
 
     def _library(self, reader: Reader, entity: Entity, batches: Iterator[Batch]) -> None:
         """A library is small, and read whole: what is not in it any more is gone."""

@@ -46,7 +46,8 @@ _USAGE: Mapping[str, tuple[str, LiteralString]] = {
     "user_agent_hash": ("user_agent", "text"),
 }
 _TEXTS = ("user_prompt", "enhanced_prompt")
-_PART = 1 << 20
+_PART_ROWS = 5000
+Encoded = Sequence[pa.Buffer]
 
 # A library that shrinks by more than this share, and by more than this many rows, is a fault at its source.
 _MOST_DELETED = 0.1
@@ -70,8 +71,8 @@ class EncodedUsage:
     """A batch of uses, one of each key, made ready for COPY while no server is needed yet."""
 
     rows: pa.Table
-    keys: pa.Buffer
-    whole: pa.Buffer
+    keys: Encoded
+    whole: Encoded
     with_texts: bool
 
 
@@ -495,7 +496,7 @@ def _list(names: Sequence[str] | Mapping[str, Any], table: str | None = None) ->
     return sql.SQL(", ").join(qualified)
 
 
-def _encoded(rows: pa.Table) -> pa.Buffer:
+def _encoded(rows: pa.Table) -> Encoded:
     """CSV as COPY reads it: null is nothing, text stands in quotes.
 
     Instants are written without their zone, which is UTC, as the session's is: many times faster.
@@ -504,16 +505,19 @@ def _encoded(rows: pa.Table) -> pa.Buffer:
     for n, field_ in enumerate(rows.schema):
         if pa.types.is_timestamp(field_.type):
             rows = rows.set_column(n, field_.name, rows.column(n).cast(pa.timestamp("us")))
-    sink = pa.BufferOutputStream()
-    arrow_csv.write_csv(rows, sink, arrow_csv.WriteOptions(include_header=False))
-    return sink.getvalue()
+    parts = []
+    for start in range(0, rows.num_rows, _PART_ROWS):
+        sink = pa.BufferOutputStream()
+        part = rows.slice(start, _PART_ROWS)
+        arrow_csv.write_csv(part, sink, arrow_csv.WriteOptions(include_header=False))
+        parts.append(sink.getvalue())
+    return parts
 
 
-def _copy(connection: psycopg.Connection, target: sql.Composable, encoded: pa.Buffer) -> None:
-    view = memoryview(encoded)
+def _copy(connection: psycopg.Connection, target: sql.Composable, encoded: Encoded) -> None:
     with (
         connection.cursor() as cursor,
         cursor.copy(sql.SQL("copy {} from stdin (format csv)").format(target)) as copy,
     ):
-        for start in range(0, len(view), _PART):
-            copy.write(view[start : start + _PART])
+        for part in encoded:
+            copy.write(memoryview(part))

@@ -18,7 +18,7 @@ import pyarrow.csv as arrow_csv
 
 from orchestration.sources.protocol import LONGEST_RECORD
 
-_BLOCK = 8 << 20
+_BLOCK = 4 << 20
 _QUOTE, _NEWLINE, _RETURN, _COMMA = (ord(character) for character in '"\n\r,')
 _BOM = b"\xef\xbb\xbf"
 

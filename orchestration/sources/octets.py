@@ -16,7 +16,7 @@ from typing import IO
 
 from orchestration.sources.csv_text import DamagedError
 
-_CHUNK = 4 << 20
+_CHUNK = 1 << 20
 _GZIP = b"\x1f\x8b"
 # Logs shrink ten- to fiftyfold; gzip's own limit, which only emptiness reaches, is about a thousand.
 _MOST_INFLATION = 250

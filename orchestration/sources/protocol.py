@@ -19,8 +19,8 @@ Kind = Literal[
 ]  # fmt: skip
 
 # A batch is full at whichever comes first.
-BATCH_ROWS = 100_000
-BATCH_BYTES = 64 << 20
+BATCH_ROWS = 60_000
+BATCH_BYTES = 32 << 20
 # The longest record that is read as one: above it, somebody forgot a quote or a line end.
 LONGEST_RECORD = 32 << 20
 
