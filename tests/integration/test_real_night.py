@@ -16,7 +16,7 @@ from tests import real_input_oracle as oracle
 from tests.frames import differences, query
 from tests.prism import Prism
 
-pytestmark = [pytest.mark.integration, pytest.mark.shared_data]
+pytestmark = [pytest.mark.integration, pytest.mark.shared_data, pytest.mark.xdist_group("real_night")]
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "real-input.md"
 NEWER, OLDER = date(2025, 2, 28), date(2024, 12, 31)
