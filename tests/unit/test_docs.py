@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -36,3 +37,25 @@ def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", text):
         if not re.match(r"[a-z]+:", target):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def messages() -> list[str]:
+    """The longest fixed part of each message that a person may get to read."""
+    found = set()
+    for path in [*(ROOT / "orchestration").rglob("*.py"), *(ROOT / "reports").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("PrismError", "ReportError"):
+                parts = [part.value for part in ast.walk(node.args[0]) if isinstance(part, ast.Constant)]
+                longest = max(
+                    (part.strip(" :;,.`{}()") for part in parts if isinstance(part, str)), key=len, default=""
+                )
+                if len(longest) > 10:
+                    found.add(longest)
+    return sorted(found)
+
+
+def test_every_message_is_in_the_troubleshooting_guide() -> None:
+    guide = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    missing = [message for message in messages() if message not in guide]
+    assert len(messages()) > 40
+    assert not missing
