@@ -77,6 +77,7 @@ def open_application(source: ApplicationSource, url: str, *, with_texts: bool) -
     """
     setting = f"sources: {source.name}: url"
     with connect(url, setting=setting) as connection:
+        connection.prepare_threshold = None  # a pooler in between would keep what is prepared
         connection.execute("set transaction isolation level repeatable read, read only")
         connection.execute("set local row_security = off")
         connection.execute("set local timezone = 'UTC'")
