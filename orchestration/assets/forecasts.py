@@ -1,10 +1,8 @@
-"""What Python computes of the marts, as assets: forecasts, comparisons, anomalies of cost. Thin over
-`analytics`.
+"""What Python computes of the marts, as assets: forecasts, comparisons, anomalies. Thin over `analytics`.
 
-Made after the daily mart and before the marts that show them.
+Made after the daily mart and before the marts that show them, which dbt builds in a step of their own
+(``tag:analytics``).
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import numpy as np
 import psycopg
 import pytest
 
 from orchestration.analytics import tables
 from orchestration.analytics.forecasts import HORIZON
+from orchestration.assets.forecasts import analytics_assets
+from orchestration.resources import Prism
 from orchestration.warehouse import Warehouse
 from tests.dbt import run_dbt
 from tests.oracle import raw
@@ -37,7 +41,7 @@ def connection(module_warehouse: Warehouse) -> Iterator[psycopg.Connection[Any]]
             [{"prompt_id": "p1", "name": "Greeter", "domain": "sales", "status": "active"}],
         )
         raw.write(connection, "prompt_usage", usage)
-        dbt(module_warehouse, "build", AS_OF)
+        build(module_warehouse, AS_OF)
         with connection.transaction():
             connection.execute(
                 """
@@ -64,9 +68,18 @@ def _use(random: np.random.Generator, back: int, number: int) -> dict[str, Any]:
     }
 
 
-def dbt(warehouse: Warehouse, command: str, day: date, *arguments: str, schema: str = "marts") -> None:
-    variables = {"as_of_date": day.isoformat(), "marts_schema": schema}
-    run_dbt(warehouse, command, "--exclude-resource-type", "unit_test", *arguments, vars=variables)
+def build(warehouse: Warehouse, day: date, schema: str = "marts") -> None:
+    """The marts without their tests, which have tests of their own."""
+    _dbt(warehouse, day, schema, "--exclude-resource-type", "unit_test", "test")
+
+
+def build_analytics(warehouse: Warehouse, day: date, schema: str = "marts") -> None:
+    """The marts over what was computed, and their tests."""
+    _dbt(warehouse, day, schema, "--select", "tag:analytics", "--exclude-resource-type", "unit_test")
+
+
+def _dbt(warehouse: Warehouse, day: date, schema: str, *arguments: str) -> None:
+    run_dbt(warehouse, "build", *arguments, vars={"as_of_date": day.isoformat(), "marts_schema": schema})
 
 
 def found(connection: psycopg.Connection[Any], query: str) -> list[Any]:
@@ -86,7 +99,7 @@ def test_what_is_computed_arrives_in_the_marts(
     written = tables.refresh(connection, AS_OF, "marts")
     connection.commit()
     assert written["usage_forecasts"]["series"] == 6
-    dbt(module_warehouse, "build", AS_OF, "--select", "tag:analytics")
+    build_analytics(module_warehouse, AS_OF)
     assert found(
         connection,
         "select scope, metric, count(*), min(forecast_date), max(days_ahead), count(value), min(history_days)"
@@ -190,12 +203,12 @@ def test_an_older_date_is_built_beside_without_touching_the_marts(
 ) -> None:
     tables.refresh(connection, AS_OF, "marts")
     connection.commit()
-    dbt(module_warehouse, "build", AS_OF, "--select", "tag:analytics")
+    build_analytics(module_warehouse, AS_OF)
     older = AS_OF - timedelta(days=7)
-    dbt(module_warehouse, "build", older, schema="marts_older")
+    build(module_warehouse, older, "marts_older")
     tables.refresh(connection, older, "marts_older")
     connection.commit()
-    dbt(module_warehouse, "build", older, "--select", "tag:analytics", schema="marts_older")
+    build_analytics(module_warehouse, older, "marts_older")
     for table in ("usage_forecasts", "prompt_comparisons"):
         assert found(connection, f"select distinct as_of_date from marts_older.{table}") == [(older,)]
         assert found(connection, f"select distinct as_of_date from marts.{table}") == [(AS_OF,)]
@@ -221,10 +234,40 @@ def test_a_killed_refresh_leaves_what_was(
     assert found(connection, "select count(*) from analytics.prompt_comparisons") == before
 
 
-def test_no_uses_at_all_give_no_forecasts_and_no_comparisons(warehouse: Warehouse) -> None:
-    dbt(warehouse, "build", AS_OF)
-    with warehouse.connect() as empty:
-        tables.refresh(empty, AS_OF, "marts")
-        for table in tables.TABLES:
-            assert found(empty, f"select count(*) from analytics.{table}") == [(0,)]
-    dbt(warehouse, "build", AS_OF, "--select", "tag:analytics")
+def test_no_uses_at_all_give_no_forecasts_and_no_comparisons(connection: psycopg.Connection[Any]) -> None:
+    connection.execute("create schema bare")
+    for table in ("prompt_usage_daily", "experiments"):
+        connection.execute(f"create table bare.{table} (like marts.{table})")  # type: ignore[call-overload]
+    tables.refresh(connection, AS_OF, "bare")
+    for table in tables.TABLES:
+        assert found(connection, f"select count(*) from analytics.{table}") == [(0,)]
+    connection.rollback()
+
+
+def test_the_asset_computes_for_its_day_and_tells_what_came_of_it(
+    connection: psycopg.Connection[Any],
+    module_warehouse: Warehouse,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection.execute("truncate analytics.usage_forecasts")
+    connection.commit()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PRISM_HOME", str(tmp_path))
+    monkeypatch.setenv("PRISM_WAREHOUSE_URL", module_warehouse.url)
+    result = dg.materialize(
+        [analytics_assets(dg.DailyPartitionsDefinition("2025-01-01"))],
+        partition_key=AS_OF.isoformat(),
+        resources={"prism": Prism()},
+    )
+    told = {
+        event.asset_key.path[-1]: event.step_materialization_data.materialization.metadata
+        for event in result.get_asset_materialization_events()
+        if event.asset_key
+    }
+    assert set(told) == set(tables.TABLES)
+    assert told["usage_forecasts"]["series"].value == 6
+    assert told["usage_forecasts"]["dagster/row_count"].value == 6 * HORIZON
+    assert told["prompt_comparisons"]["better"].value == 2
+    assert told["cost_anomalies"]["anomalies"].value == 1
+    assert "usage_count" in str(told["usage_forecasts"]["sample"].value)

@@ -1,3 +1,5 @@
+{{ config(tags=['analytics']) }}
+
 with source as (
     select * from {{ source('analytics', 'prompt_comparisons') }}
 ),
