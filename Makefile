@@ -22,7 +22,7 @@ run: $(VENV)/.run ## set up, fill with sample data where no source is configured
 	$(BIN)/prism run
 
 test: $(VENV)/.test ## set up, then the test suite
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not long" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not long" $(PYTEST_ARGS)
 
 test-long: $(VENV)/.test ## the long trials
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)

@@ -24,7 +24,7 @@ from tests import real_input_oracle as oracle
 from tests.dbt import PROJECT_DIR, run_dbt
 from tests.frames import differences, query
 
-pytestmark = [pytest.mark.integration, pytest.mark.shared_data, pytest.mark.xdist_group("real_input")]
+pytestmark = [pytest.mark.integration, pytest.mark.shared_data]
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "real-input.md"
 # The newer date first: the older one is then built beside it, with the later uses loaded.

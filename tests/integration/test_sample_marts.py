@@ -15,7 +15,7 @@ from tests import real_input_oracle as oracle
 from tests.dbt import run_dbt
 from tests.frames import differences, query
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("sample_marts")]
+pytestmark = pytest.mark.integration
 
 AS_OF = date(2026, 3, 1)
 
