@@ -24,17 +24,16 @@ def run_dbt(
     *arguments: str,
     vars: Mapping[str, Any] | None = None,  # noqa: A002 - dbt's own word
     check: bool = True,
-    project_dir: Path = PROJECT_DIR,
 ) -> dbtRunnerResult:
     """Runs ``dbt ARGUMENTS`` (``build``, ``run --select …``) and returns what dbt returns.
 
     With ``check`` a failed run is an AssertionError that names the nodes that failed and why.
     """
     with patch.dict(os.environ, warehouse.libpq_environment()):
-        variables = json.dumps(dict(vars or {}), sort_keys=True)
-        result = _invoke(
-            arguments, project_dir, variables, _manifest(project_dir, variables, warehouse.url).deepcopy()
-        )
+        given = dict(vars or {})
+        # the schema is decided when the project is parsed, all other variables when a model is compiled
+        manifest = _manifest(warehouse.url, given.get("marts_schema", "marts"))
+        result = _invoke(arguments, given, manifest.deepcopy())
     if check and not result.success:
         raise AssertionError(f"dbt {' '.join(arguments)} failed: {failures(result) or result.exception}")
     return result
@@ -51,26 +50,26 @@ def failures(result: dbtRunnerResult) -> dict[str, str]:
 
 
 @functools.cache
-def _manifest(project_dir: Path, variables: str, warehouse_url: str) -> Manifest:
+def _manifest(warehouse_url: str, marts_schema: str) -> Manifest:
     """The project as parsed for a warehouse, whose name it holds: parsing takes longer than most builds."""
-    result = _invoke(["parse"], project_dir, variables, None)
+    result = _invoke(["parse"], {"marts_schema": marts_schema}, None)
     if not isinstance(result.result, Manifest):
         raise AssertionError(f"dbt parse failed: {result.exception}")
     return result.result
 
 
 def _invoke(
-    arguments: Sequence[str], project_dir: Path, variables: str, manifest: Manifest | None
+    arguments: Sequence[str], variables: Mapping[str, Any], manifest: Manifest | None
 ) -> dbtRunnerResult:
-    with TemporaryDirectory(prefix="prism-dbt-") as folder:
+    with TemporaryDirectory(prefix="prism-dbt-", ignore_cleanup_errors=True) as folder:
         return dbtRunner(manifest=manifest).invoke(
             [
                 "--quiet",
                 *arguments,
-                "--project-dir", str(project_dir),
-                "--profiles-dir", str(project_dir),
+                "--project-dir", str(PROJECT_DIR),
+                "--profiles-dir", str(PROJECT_DIR),
                 "--target-path", f"{folder}/target",
                 "--log-path", f"{folder}/logs",
-                "--vars", variables,
+                "--vars", json.dumps(variables),
             ]
         )  # fmt: skip

@@ -133,6 +133,23 @@ def test_an_alert_is_open_exactly_where_a_rule_is_crossed(built: Built) -> None:
     assert len(expected) > 3
 
 
+def test_every_table_and_column_says_in_the_database_what_it_is(built: Built) -> None:
+    mute = built.connection.execute(
+        """
+        select c.oid::regclass::text, a.attname
+        from pg_class as c
+        inner join pg_attribute as a on c.oid = a.attrelid and a.attnum >= 0 and not a.attisdropped
+        where c.relnamespace in ('staging'::regnamespace, 'intermediate'::regnamespace, %s::regnamespace)
+            and c.relkind in ('r', 'v')
+            and (
+                col_description(c.oid, a.attnum) is null or obj_description(c.oid, 'pg_class') is null
+            )
+        """,
+        [built.schema],
+    ).fetchall()
+    assert not mute
+
+
 def _compare(expected: pd.DataFrame, found: pd.DataFrame, keys: list[str]) -> None:
     """Every column of ``expected`` equals that of ``found``; percentiles within 1 %."""
     both = expected.merge(
