@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import signal
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -102,6 +103,8 @@ def is_being_written(path: Path) -> bool:
         return False
     descriptor = os.open(path, os.O_RDONLY)
     try:
+        # a writer that comes just then is told by a signal: by one that does no harm
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except BlockingIOError:

@@ -67,6 +67,10 @@ class House:
     def write(self, text: str, name: str = "a.csv") -> None:
         (self.folder / name).write_text(text)
 
+    def run(self, statement: str) -> None:
+        with self.warehouse.connect() as connection:
+            connection.execute(statement)  # type: ignore[arg-type]
+
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with self.warehouse.connect() as connection:
             return connection.execute(query).fetchall()  # type: ignore[arg-type]
@@ -525,6 +529,35 @@ def test_a_backend_that_is_killed_costs_a_retry_and_nothing_twice(house: House, 
     assert house.rows("select count(*), count(distinct usage_id) from raw.prompt_usage") == [(100, 100)]
     assert house.rows("select count(*) from raw.load_batches") == [(1,)]
     assert house.rows("select last_value > 1 from kill_once") == [(True,)]
+
+
+def test_a_server_that_stays_away_is_one_clear_error_and_nothing_half_done(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.write("id,prompt,at\n1,p,2025-01-01\n")
+    with house.warehouse.connect() as connection:
+        connection.execute(
+            "create function kill() returns trigger language plpgsql as "
+            "$$ begin perform pg_terminate_backend(pg_backend_pid()); return null; end $$"
+        )
+        connection.execute(
+            "create trigger t after insert on raw.load_batches for each statement execute function kill()"
+        )
+    pauses: list[float] = []
+    monkeypatch.setattr("orchestration.loading.load.time.sleep", pauses.append)
+    with pytest.raises(PrismError, match="the warehouse went away while a batch was loaded"):
+        house.load()
+    assert sum(pauses) > 10
+    assert house.rows("select 1 from raw.prompt_usage") == []
+    house.run("drop function kill cascade")
+    assert total(house.load(), "inserted") == 1
+
+
+def test_a_warehouse_that_is_not_set_up_says_so(house: House) -> None:
+    house.write("id,prompt,at\n1,p,2025-01-01\n")
+    house.run("drop schema raw cascade")
+    with pytest.raises(PrismError, match="prism db setup"):
+        house.load()
 
 
 @pytest.mark.parametrize("really", [True, False], ids=["landed", "did not land"])
