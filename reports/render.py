@@ -160,47 +160,39 @@ def _prompt_pages(
 ) -> None:
     """One page a prompt; the days of :data:`_CHUNK` prompts at a time are in memory."""
     last = options.as_of_date
-    empty_days = marts.daily_by_prompt([], last, last)
-    empty_shares = marts.breakdown("model", [], last, last)
+    trend_start, share_start = (last - timedelta(days=days - 1) for days in (TREND_DAYS, BREAKDOWN_DAYS))
     of_prompt: dict[str, list[common.Alert]] = {}
     for one in alerts:
         of_prompt.setdefault(one.prompt_id, []).append(one)
-    positions = summary.groupby("prompt_id", sort=False).indices
+    places = summary.groupby("prompt_id", sort=False).indices
     rows = records(library)
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
         ids = [row["prompt_id"] for row in chunk]
-        found = [place for one in ids for place in positions.get(one, ())]
-        summaries: dict[str, list[dict[str, Any]]] = {}
-        for row in records(summary.iloc[found]):
-            summaries.setdefault(row["prompt_id"], []).append(row)
-        days = dict(
-            iter(marts.daily_by_prompt(ids, last - timedelta(days=TREND_DAYS - 1), last).groupby("prompt_id"))
-        )
-        shares = {
-            by: dict(
-                iter(
-                    marts.breakdown(by, ids, last - timedelta(days=BREAKDOWN_DAYS - 1), last).groupby(
-                        "prompt_id"
-                    )
-                )
-            )
-            for by in BREAKDOWNS
-        }
+        summaries = _by_prompt(summary.iloc[[place for one in ids for place in places.get(one, ())]])
+        days = _by_prompt(marts.daily_by_prompt(ids, trend_start, last))
+        shares = {by: _by_prompt(marts.breakdown(by, ids, share_start, last)) for by in BREAKDOWNS}
         for row in chunk:
-            one = row["prompt_id"]
+            key = row["prompt_id"]
             view = prompt(
                 row=row,
-                summary=summaries.get(one, []),
-                daily=days.get(one, empty_days),
-                breakdowns={by: frames.get(one, empty_shares) for by, frames in shares.items()},
-                alerts=of_prompt.get(one, []),
+                summary=summaries.get(key, ()),
+                daily=days.get(key, ()),
+                breakdowns={by: found.get(key, ()) for by, found in shares.items()},
+                alerts=of_prompt.get(key, ()),
                 targets=targets,
                 options=options,
             )
             writer.page(
                 common.prompt_href(row), "prompt.html", view=view, drawing=_prompt_drawing(view.trend)
             )
+
+
+def _by_prompt(frame: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    grouped: dict[str, list[dict[str, Any]]] = {}
+    for row in records(frame):
+        grouped.setdefault(row["prompt_id"], []).append(row)
+    return grouped
 
 
 def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> None:

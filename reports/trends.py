@@ -1,17 +1,16 @@
 """Daily sums folded into the points of a trend: blocks of whole days that end on the as-of date.
 
 Every block is full, so that the last point is never low just because its week has not ended. The number
-of points is bounded whatever the history. Pure functions over frames.
+of points is bounded whatever the history. Pure functions over rows.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-
-import pandas as pd
+from typing import Any
 
 from reports.marts import SUMS
 from reports.options import PERIOD_DAYS, Period
@@ -69,43 +68,30 @@ class Block:
     sums: Sums
 
 
-def sums(values: Mapping[str, float | int | None]) -> Sums:
-    """One row of :data:`reports.marts.SUMS` as :class:`Sums`."""
-
-    def number(name: str) -> float:
-        value = values[name]
-        return 0.0 if value is None or pd.isna(value) else float(value)
-
-    return Sums(
-        usage_count=int(number("usage_count")),
-        outcome_count=int(number("outcome_count")),
-        success_count=int(number("success_count")),
-        error_count=int(number("error_count")),
-        rated_count=int(number("rated_count")),
-        rating_sum=number("rating_sum"),
-        response_time_count=int(number("response_time_count")),
-        response_time_sum_ms=number("response_time_sum_ms"),
-        priced_count=int(number("priced_count")),
-        cost_sum=number("total_cost"),
-    )
+def sums(rows: Iterable[Mapping[str, Any]]) -> Sums:
+    """Rows with :data:`reports.marts.SUMS`, added up; an unknown value adds nothing."""
+    added = dict.fromkeys(SUMS, 0)
+    for row in rows:
+        for name in SUMS:
+            added[name] += row[name] or 0
+    cost = added.pop("total_cost")
+    return Sums(**added, cost_sum=cost)
 
 
-def total(daily: pd.DataFrame, first_day: date, last_day: date) -> Sums:
-    """The sums of the days from ``first_day`` to ``last_day`` of a frame by day."""
-    inside = daily[(daily["usage_date"] >= first_day) & (daily["usage_date"] <= last_day)]
-    return sums({name: inside[name].sum() for name in SUMS})
+def total(daily: Iterable[Mapping[str, Any]], first_day: date, last_day: date) -> Sums:
+    """The sums of the days from ``first_day`` to ``last_day``."""
+    return sums(row for row in daily if first_day <= row["usage_date"] <= last_day)
 
 
-def blocks(daily: pd.DataFrame, as_of_date: date, period: Period) -> tuple[Block, ...]:
-    """The trend of ``period`` from a frame with `usage_date` and :data:`reports.marts.SUMS`.
+def blocks(daily: Sequence[Mapping[str, Any]], as_of_date: date, period: Period) -> tuple[Block, ...]:
+    """The trend of ``period`` from rows with `usage_date` and :data:`reports.marts.SUMS`.
 
     Blocks before the first use are left out, as long as the period itself is whole; the rest have every
     block, with zero uses where there were none. Oldest first; empty where there was never a use.
     """
-    if daily.empty:
+    if not daily:
         return ()
-    back = pd.Series([(as_of_date - one).days for one in daily["usage_date"]], index=daily.index)
-    oldest = int(back.max())
+    oldest = max((as_of_date - row["usage_date"]).days for row in daily)
     length = PERIOD_DAYS[period]
     if length is None:
         days = max(1, math.ceil((oldest + 1) / _MOST_BLOCKS))
@@ -116,14 +102,15 @@ def blocks(daily: pd.DataFrame, as_of_date: date, period: Period) -> tuple[Block
         days, most = _BLOCKS[period]
         in_period = math.ceil(length / days)
         number = min(most, max(in_period, oldest // days + 1))
-    folded = daily[list(SUMS)].groupby(back // days).sum()
-    rows = {int(str(index)): row for index, row in zip(folded.index, folded.to_dict("records"), strict=True)}
+    folded: dict[int, list[Mapping[str, Any]]] = {}
+    for row in daily:
+        folded.setdefault((as_of_date - row["usage_date"]).days // days, []).append(row)
     return tuple(
         Block(
             start=as_of_date - timedelta(days=days * (n + 1) - 1),
             end=as_of_date - timedelta(days=days * n),
             current=n < in_period,
-            sums=sums({str(key): value for key, value in rows[n].items()}) if n in rows else Sums(),
+            sums=sums(folded.get(n, ())),
         )
         for n in reversed(range(number))
     )

@@ -409,14 +409,15 @@ def overview(
     names = {row["prompt_id"]: prompt_name(row) for rows in by_period.values() for row in rows}
     all_alerts = alerts(alert_rows, as_of_date, names)
     open_alerts = tuple(one for one in all_alerts if not one.resolved)
-    first_use: date | None = min(daily["usage_date"], default=None)
+    days = records(daily)
+    first_use: date | None = min((row["usage_date"] for row in days), default=None)
     month_ago = as_of_date - timedelta(days=29)
 
     def one_period(period: Period) -> PeriodOverview:
         row, rows = metrics[period], by_period[period]
         start = _start(period, as_of_date, first_use)
-        blocks = trends.blocks(daily, as_of_date, period)
-        known = trends.total(daily, start, as_of_date)
+        blocks = trends.blocks(days, as_of_date, period)
+        known = trends.total(days, start, as_of_date)
         grain = (blocks[-1].end - blocks[-1].start).days + 1 if blocks else 1
         return PeriodOverview(
             key=period,
@@ -447,5 +448,5 @@ def overview(
         ),
         trust=trust(quality, options),
         library_empty=not any(row["total_prompts"] for row in metrics.values()),
-        usage_empty=daily.empty,
+        usage_empty=not days,
     )

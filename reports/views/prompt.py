@@ -1,6 +1,6 @@
 """One prompt's page: who it is, its metrics in every period with their samples, its trend, shares and alerts.
 
-Pure: rows and frames in, one frozen dataclass out.
+Pure: rows in, one frozen dataclass out. Rows, not frames: a frame a prompt would cost more than its page.
 """
 
 from __future__ import annotations
@@ -10,11 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-import pandas as pd
-
 from reports import format as fmt
 from reports import trends
-from reports.marts import records
 from reports.metrics import METRICS, PERIOD_NAMES, RATING, RESPONSE, SUCCESS, Change, Metric, Target
 from reports.options import PERIODS, ReportOptions
 from reports.views.common import Alert, Page, page, prompt_name
@@ -159,8 +156,9 @@ def _of(outcomes: int) -> str:
     return f"of {fmt.count(outcomes)}" + (", thin" if 0 < outcomes < fmt.THIN_SAMPLE else "")
 
 
-def _breakdown(title: str, column: str, unknown: str, frame: pd.DataFrame) -> Breakdown:
-    rows = [(row["share"], trends.sums(row)) for row in records(frame)]
+def _breakdown(labels: tuple[str, str, str], rows_of_shares: Sequence[Mapping[str, Any]]) -> Breakdown:
+    title, column, unknown = labels
+    rows = [(row["share"], trends.sums([row])) for row in rows_of_shares]
     whole = sum(one.usage_count for _, one in rows) or 1
     shares = tuple(
         Share(
@@ -198,8 +196,8 @@ def prompt(
     *,
     row: Mapping[str, Any],
     summary: Sequence[Mapping[str, Any]],
-    daily: pd.DataFrame,
-    breakdowns: Mapping[str, pd.DataFrame],
+    daily: Sequence[Mapping[str, Any]],
+    breakdowns: Mapping[str, Sequence[Mapping[str, Any]]],
     alerts: Sequence[Alert],
     targets: Mapping[str, float | None],
     options: ReportOptions,
@@ -212,7 +210,7 @@ def prompt(
     by_period = {str(one["period"]): one for one in summary}
     name = prompt_name(row)
     blocks = trends.blocks(daily, options.as_of_date, "quarter")
-    titles = {
+    labels = {
         "model": ("By model", "Model", "unknown model"),
         "agent": ("By agent", "Agent", "no agent"),
         "version": ("By version", "Version", "unknown version"),
@@ -227,7 +225,7 @@ def prompt(
         health=health(by_period.get(options.default_period)),
         periods=tuple(_period(by_period[period], targets) for period in PERIODS if period in by_period),
         trend=trend_points(blocks, targets.get("success_rate")),
-        breakdowns=tuple(_breakdown(*titles[by], frame) for by, frame in breakdowns.items() if len(frame)),
+        breakdowns=tuple(_breakdown(labels[by], rows) for by, rows in breakdowns.items() if rows),
         breakdown_days=fmt.days_between(first, options.as_of_date),
         open_alerts=tuple(one for one in alerts if not one.resolved),
         resolved_alerts=tuple(one for one in alerts if one.resolved),

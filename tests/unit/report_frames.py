@@ -88,6 +88,11 @@ def library(*rows: Row) -> pd.DataFrame:
     return frame(marts._PROMPTS, [known | {"prompt_name": row["prompt_id"]} | row for row in rows])
 
 
+def days(*rows: Row) -> list[dict[str, Any]]:
+    """Rows of days, as the trends take them."""
+    return marts.records(daily(*rows))
+
+
 def daily(*rows: Row) -> pd.DataFrame:
     return frame({"usage_date": "date", **marts.SUMS}, rows)
 

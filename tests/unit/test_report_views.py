@@ -6,10 +6,10 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from reports import charts
+from reports.marts import records
 from reports.options import Build
 from reports.views import common
 from reports.views.alerts import alerts_page
@@ -279,12 +279,11 @@ def test_the_table_has_every_prompt_most_used_first_with_or_without_uses() -> No
 
 
 def page_of(**changes: Any) -> Prompt:
-    empty = pd.DataFrame()
     values: dict[str, Any] = {
         "row": dict.fromkeys(frames.library().columns) | {"prompt_id": "p", "prompt_name": "p"},
         "summary": [],
-        "daily": frames.daily(),
-        "breakdowns": {"model": empty, "agent": empty, "version": empty},
+        "daily": [],
+        "breakdowns": {},
         "alerts": (),
         "targets": {"success_rate": 0.8},
         "options": frames.options(),
@@ -297,9 +296,7 @@ def test_a_prompt_states_its_interval_sample_and_previous_period() -> None:
         _moved("p", 0.9, 0.5, 0.7, success_rate=0.6, user_count=3, session_count=4),
         {"prompt_id": "p", "period": "day"},
     )
-    page = page_of(
-        summary=[dict(row) for row in rows.astype(object).where(rows.notna(), None).to_dict("records")]
-    )
+    page = page_of(summary=records(rows))
     assert [(one.title, one.empty) for one in page.periods] == [("The day", True), ("Last 30 days", False)]
     uses, success = page.periods[1].figures[:2]
     assert uses.detail == "3 users, 4 sessions"
@@ -314,7 +311,7 @@ def test_shares_add_up_to_the_whole_and_name_the_unknown() -> None:
         {"share": "gpt", "usage_count": 3, "outcome_count": 3, "success_count": 3},
         {"share": None, "usage_count": 1},
     )
-    part = page_of(breakdowns={"model": shares}).breakdowns[0]
+    part = page_of(breakdowns={"model": records(shares)}).breakdowns[0]
     assert [(one.name, one.share, one.success) for one in part.shares] == [
         ("gpt", "75\u202f%", "100\u202f%"),
         ("unknown model", "25\u202f%", "–"),
