@@ -2,7 +2,8 @@
 
 The peer, in the same run: the seasonal naive method alone, without back-test or intervals, one pandas series
 after the other, as one would write it first; measured on a part of the series and scaled up.
-Prints both and their ratio; exits with 1 beyond the limit. Run: python benchmarks/forecasts.py
+Prints both and their ratio; exits with 1 beyond the limit. Then how good the forecasts are, by length of
+history, on days that they have not seen. Run: python benchmarks/forecasts.py
 """
 
 from __future__ import annotations
@@ -41,6 +42,29 @@ def seasonal_naive(history: pd.Series) -> pd.Series:
     return pd.Series([last[day.day_of_week] for day in ahead], index=ahead)
 
 
+def accuracy(days: int) -> str:
+    """How 1,000 series of so many days are forecast, in words: intervals, and errors beside the naive one."""
+    past, future = np.split(histories(1000, days + HORIZON, seed=days), [days], axis=1)
+    busy = past.mean(axis=1) >= 5  # of the others the whole numbers alone make intervals that hold more
+    result = forecast(past, np.maximum.accumulate(past > 0, axis=1).astype(float), "count")
+    known = np.isfinite(result.value[:, 0])
+    held = (future >= result.low) & (future <= result.high)
+    naive = past[:, -7:][:, np.arange(HORIZON) % 7]
+    error, naive_error = (np.sqrt(((future - path) ** 2).mean(axis=1)) for path in (result.value, naive))
+    return (
+        f"{days} days: 80 % intervals held {held[known & busy].mean():.1%} of the days of busy series and"
+        f" {held[known & ~busy].mean():.1%} of quiet ones"
+        f" (published for busy ones: {np.nanmean(result.interval_coverage[busy]):.1%});"
+        f" error {_median_ratio(error[known], naive_error[known]):.2f} of the naive one"
+        f" (published: {_median_ratio(result.backtest_error[known], result.naive_error[known]):.2f})"
+    )
+
+
+def _median_ratio(part: np.ndarray, whole: np.ndarray) -> float:
+    usable = whole > 0
+    return float(np.median(part[usable] / whole[usable]))
+
+
 def main() -> int:
     """Measures both, says what came of it."""
     if hasattr(os, "sched_setaffinity"):
@@ -61,6 +85,8 @@ def main() -> int:
     print(f"a loop over the series, seasonal naive alone: {peer:.1f} s; ratio {seconds / peer:.2f}")
     better = np.nanmean(result.backtest_error < result.naive_error)
     print(f"better than seasonal naive: {better:.0%} of the series; methods: {dict(Counter(result.method))}")
+    for days in (28, 42, 90, 180, 365):
+        print(accuracy(days))
     if seconds > LIMIT_SECONDS:
         print(f"slower than the limit of {LIMIT_SECONDS:.0f} s", file=sys.stderr)
         return 1

@@ -368,12 +368,12 @@ def _quantiles(residuals: Floats, days_tested: Integers) -> tuple[Floats, Floats
 
 
 def _within(low: Floats, high: Floats, kind: Kind) -> tuple[Floats, Floats]:
-    """Intervals as such values can be: not below 0, shares not above 1, uses whole."""
+    """Intervals as such values can be: not below 0, shares not above 1, uses whole numbers."""
     low, high = np.maximum(low, 0), np.maximum(high, 0)
     if kind == "share":
         return np.minimum(low, 1), np.minimum(high, 1)
     if kind == "count":
-        return np.floor(low), np.ceil(high)
+        return np.rint(low), np.rint(high)
     return low, high
 
 
