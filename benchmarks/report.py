@@ -40,9 +40,11 @@ from reports.render import render_report
 options = ReportOptions(as_of_date=date.fromisoformat(sys.argv[3]), build=Build("green"))
 with psycopg.connect(sys.argv[1]) as connection:
     made = render_report(connection, Path(sys.argv[2]), options)
+usage = resource.getrusage(resource.RUSAGE_SELF)
 print(json.dumps({
     "seconds": time.perf_counter() - started,
-    "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    "cpu_seconds": usage.ru_utime + usage.ru_stime,
+    "megabytes": usage.ru_maxrss / 1024,
     "pages": made.pages,
     "size": made.size_bytes,
     "overview": (made.path / "index.html").stat().st_size,
@@ -56,6 +58,7 @@ class Rendered:
     """One report: what it took and what it weighs."""
 
     seconds: float
+    cpu_seconds: float
     megabytes: float
     pages: int
     size: int
@@ -102,7 +105,8 @@ def main() -> int:
                 one = _render(warehouse, Path(home) / f"reports_{prompts}")
                 base = base or one
                 line = (
-                    f"{prompts:>6} prompts  {one.seconds:6.1f} s  {one.megabytes:6.0f} MB memory  "
+                    f"{prompts:>6} prompts  {one.seconds:6.1f} s ({one.cpu_seconds:.1f} s of CPU)  "
+                    f"{one.megabytes:6.0f} MB memory  "
                     f"{one.pages:>6} pages  {one.size / 1e6:6.1f} MB  "
                     f"overview {one.overview / 1e3:.0f} kB, table {one.table / 1e3:.0f} kB"
                 )

@@ -5,6 +5,7 @@ The page and the digest mail render this same view. Pure: frames in, one frozen 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -33,6 +34,8 @@ from reports.views.common import Alert, Page, Trust, alerts, page, prompt_href, 
 
 _MOST_NEWS = 6
 _MOST_MOVERS = 2
+# Standard errors: 99 %, not 95, since every prompt of the library is tested at once.
+_SURE = 2.58
 
 
 @dataclass(frozen=True)
@@ -241,16 +244,19 @@ def _headline(row: Mapping[str, Any], period: Period) -> str:
 
 
 def _movers(rows: Sequence[Mapping[str, Any]], when: str) -> list[News]:
-    """Prompts whose success differs from before by more than chance: outside today's 95 % interval."""
+    """Prompts whose success differs from before by more than chance, those that most people feel first."""
     moved = []
     for row in rows:
-        then, low, high = row["previous_success_rate"], row["success_rate_low"], row["success_rate_high"]
-        if then is None or low is None or high is None or (row["outcome_count"] or 0) < fmt.THIN_SAMPLE:
+        then, now = row["previous_success_rate"], row["success_rate"]
+        before, after = row["previous_usage_count"] or 0, row["outcome_count"] or 0
+        if then is None or now is None or min(before, after) < fmt.THIN_SAMPLE:
             continue
-        if (row["previous_usage_count"] or 0) < fmt.THIN_SAMPLE or low <= then <= high:
+        # Two proportions, pooled. Uses stand for the outcomes before, which the summary does not keep.
+        pooled = (then * before + now * after) / (before + after)
+        if abs(now - then) <= _SURE * math.sqrt(pooled * (1 - pooled) * (1 / before + 1 / after)):
             continue
         # Weighed by uses: a fall that many people feel comes before a steeper one that few do.
-        moved.append(((row["success_rate"] - then) * row["usage_count"], row))
+        moved.append(((now - then) * row["usage_count"], row))
     moved.sort(key=lambda item: (item[0], str(item[1]["prompt_id"])))
     worst = [row for weight, row in moved if weight < 0][:_MOST_MOVERS]
     best = [row for weight, row in reversed(moved) if weight > 0][:_MOST_MOVERS]

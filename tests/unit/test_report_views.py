@@ -150,7 +150,7 @@ def test_only_moves_beyond_chance_and_on_enough_uses_are_news() -> None:
     news = month(
         summary=frames.summary(
             _moved("fell", 0.9, 0.5, 0.7, display_name="It fell"),
-            _moved("inside its interval", 0.6, 0.5, 0.7),
+            _moved("within chance", 0.72, 0.5, 0.7),
             _moved("thin", 0.9, 0.1, 0.7, outcome_count=19),
             _moved("thin before", 0.9, 0.1, 0.7, previous_usage_count=19),
             _moved("rose", 0.4, 0.5, 0.7),
