@@ -24,22 +24,24 @@
     the end of a run and read at the beginning of the next, so it can't be a ref. -#}
 {% macro incorporated_batches() %}
     {{ return(adapter.get_relation(
-        this.database, generate_schema_name('intermediate', none), 'int_incorporated_batches'
+        this.database, 'intermediate', 'int_incorporated_batches'
     ) if execute else none) }}
 {% endmacro %}
 
 
 {#- Forgets what was incorporated where every day must be built anew: on a full refresh,
-    in another time zone, or with a rollup missing. Runs before any rollup, so that a
-    run killed between two of them still ends up with all days in one zone. -#}
+    in another time zone, or where a rollup or a column of one is missing, as after a
+    newer version brought it. Runs before any rollup, so that a run killed between two
+    of them still ends up with all days in one zone. -#}
 {% macro forget_incorporated_batches() %}
     {%- set incorporated = incorporated_batches() -%}
     {%- if incorporated -%}
         {%- set missing = [] -%}
         {%- for node in graph.nodes.values() if 'rollup' in node.tags -%}
-            {%- if not adapter.get_relation(node.database, node.schema, node.alias) -%}
-                {%- do missing.append(node.name) -%}
-            {%- endif -%}
+            {%- set rollup = adapter.get_relation(node.database, node.schema, node.alias) -%}
+            {%- set columns = adapter.get_columns_in_relation(rollup) if rollup else [] -%}
+            {%- set names = columns | map(attribute='name') | list -%}
+            {%- do missing.extend(node.columns.keys() | reject('in', names)) -%}
         {%- endfor -%}
         delete from {{ incorporated }}
         {%- if not (flags.FULL_REFRESH or missing) %}

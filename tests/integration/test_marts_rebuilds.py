@@ -173,6 +173,21 @@ def test_a_build_that_died_between_two_rollups_converges(filled: Warehouse) -> N
         assert {table: rows(connection, table) for table in ROLLUPS} == converged
 
 
+def test_a_rollup_or_a_column_of_one_that_is_missing_is_built_for_every_day(filled: Warehouse) -> None:
+    build_days(filled)
+    with filled.connect() as connection:
+        before = {table: rows(connection, table) for table in ROLLUPS}
+    for statement in (
+        "alter table intermediate.int_prompt_usage_daily drop column rated_count",
+        "drop table intermediate.int_prompt_users_daily",
+    ):
+        with filled.connect() as connection:
+            connection.execute(statement)
+        build_days(filled)
+        with filled.connect() as connection:
+            assert {table: rows(connection, table) for table in ROLLUPS} == before
+
+
 def test_a_second_build_of_a_date_changes_nothing(filled: Warehouse) -> None:
     build(filled)
     with filled.connect() as connection:
