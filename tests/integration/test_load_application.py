@@ -180,7 +180,7 @@ def test_equal_times_across_the_edge_of_a_batch_are_neither_lost_nor_twice(
 ) -> None:
     monkeypatch.setattr("orchestration.sources.protocol.BATCH_ROWS", 100)
     monkeypatch.setattr("orchestration.sources.csv_text._BLOCK", 2000)
-    monkeypatch.setattr("orchestration.sources.application._CHUNK", 1000)
+    monkeypatch.setattr("orchestration.sources.snapshot._CHUNK", 1000)
     at = ago(hours=1)
     app.use(1000, created_at=at, updated_at=at)
     results = [result for result in app.load() if result.entity == "usage"]
@@ -196,7 +196,7 @@ def test_without_updated_at_the_last_days_are_read_again(
     if batches == "many":
         monkeypatch.setattr("orchestration.sources.protocol.BATCH_ROWS", 1)
         monkeypatch.setattr("orchestration.sources.csv_text._BLOCK", 100)
-        monkeypatch.setattr("orchestration.sources.application._CHUNK", 10)
+        monkeypatch.setattr("orchestration.sources.snapshot._CHUNK", 10)
     app.run("drop trigger prompt_usage_updated_at on prompt_usage")
     app.run("alter table prompt_usage drop column updated_at")
     for days in (40, 10, 1):
@@ -359,7 +359,7 @@ def test_a_source_that_goes_away_while_it_is_read_is_read_again(
 ) -> None:
     monkeypatch.setattr("orchestration.sources.protocol.BATCH_ROWS", 100)
     monkeypatch.setattr("orchestration.sources.csv_text._BLOCK", 2000)
-    monkeypatch.setattr("orchestration.sources.application._CHUNK", 1000)
+    monkeypatch.setattr("orchestration.sources.snapshot._CHUNK", 1000)
     app.use(1000, created_at=ago(hours=1), updated_at=ago(hours=1))
     app.use(model="last")
     # the first session that comes to the last row dies; statistics, unlike rows, tell another so at once
