@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from orchestration.analytics.forecasts import HORIZON
 from orchestration.assets.forecasts import analytics_assets
 from orchestration.resources import Prism
 from orchestration.warehouse import Warehouse
-from tests.dbt import run_dbt
+from tests.dbt import failures, run_dbt
 from tests.oracle import raw
 
 pytestmark = pytest.mark.integration
@@ -232,6 +233,37 @@ def test_a_killed_refresh_leaves_what_was(
     connection.rollback()
     assert found(connection, "select distinct as_of_date from analytics.usage_forecasts") == [(AS_OF,)]
     assert found(connection, "select count(*) from analytics.prompt_comparisons") == before
+
+
+def test_an_experiment_that_can_not_be_meant_fails_the_build(
+    connection: psycopg.Connection[Any], module_warehouse: Warehouse
+) -> None:
+    slips = [
+        "('a', 'prompt', null, 'x', 'x', 'success_rate', '2025-03-01', null)",  # equal arms
+        "('b', 'colour', null, 'x', 'y', 'success_rate', '2025-03-01', null)",
+        "('c', 'prompt', null, 'x', 'y', 'speed', '2025-03-01', null)",
+        "('d', 'version', null, '1', '2', 'success_rate', '2025-03-01', null)",  # of which?
+        "('e', 'prompt', 'Greeter', 'x', 'y', 'success_rate', '2025-03-01', null)",
+        "('f', 'prompt', null, 'x', 'y', 'success_rate', '2025-03-01', '2025-02-01')",  # ends too early
+        "('g', 'prompt', null, 'x', null, 'success_rate', '2025-03-01', null)",
+        "('h', 'prompt', null, 'x', 'y', 'success_rate', null, null)",
+        "('small or large', 'model', null, 'x', 'y', 'success_rate', '2025-03-01', null)",  # twice
+    ]
+    connection.commit()
+    connection.execute("create table marts.kept as select * from marts.experiments")
+    connection.execute(f"insert into marts.experiments values {', '.join(slips)}")  # type: ignore[call-overload]
+    connection.commit()
+    try:
+        found_by = failures(run_dbt(module_warehouse, "test", "--select", "experiments", check=False))
+    finally:
+        connection.execute("truncate marts.experiments")
+        connection.execute("insert into marts.experiments select * from marts.kept")
+        connection.execute("drop table marts.kept")
+        connection.commit()
+    assert {name: re.sub(r"\D*(\d+) results?,.*", r"\1", message) for name, message in found_by.items()} == {
+        "experiments_are_possible": "8",
+        "experiments_are_declared_once": "1",
+    }
 
 
 def test_no_uses_at_all_give_no_forecasts_and_no_comparisons(connection: psycopg.Connection[Any]) -> None:
