@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from orchestration import warehouse as warehouses
 from orchestration.errors import PrismError
-from orchestration.settings import ApplicationSource, FilesSource, Settings
+from orchestration.settings import Settings, Source
 from orchestration.sources.open import open_source
 from orchestration.warehouse import OLDEST_SERVER, Warehouse
 
@@ -92,7 +92,7 @@ def _warehouse(house: Warehouse) -> Iterator[Finding]:
         )
 
 
-def _source(source: ApplicationSource | FilesSource, settings: Settings, house: Warehouse) -> Finding:
+def _source(source: Source, settings: Settings, house: Warehouse) -> Finding:
     try:
         detail = open_source(source, settings, house).describe()
     except PrismError as error:

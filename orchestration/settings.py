@@ -73,7 +73,10 @@ class ColumnMap(_Frozen):
 
 
 class _Source(_Frozen):
+    """What every source has. ``prices``: a use that tells no cost gets one by its model and tokens."""
+
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
+    prices: bool = False
 
 
 class ApplicationSource(_Source):
@@ -108,7 +111,84 @@ class FilesSource(_Source):
         return {key: {"from": spec} if isinstance(spec, str) else spec for key, spec in columns.items()}
 
 
-Source = Annotated[ApplicationSource | FilesSource, Field(discriminator="type")]
+class _Gateway(_Source):
+    """What sees many prompts' calls go by. ``default_prompt`` is the prompt of a call that names none."""
+
+    prices: bool = True
+    default_prompt: str | None = None
+    zero_is_unknown: bool = False
+
+
+class TagOrPath(_Frozen):
+    """Where LiteLLM keeps what it has no column for: behind a prefix of a request tag, or in the metadata."""
+
+    tag: str | None = Field(default=None, min_length=1)
+    metadata: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> TagOrPath:
+        if (self.tag is None) == (self.metadata is None):
+            raise ValueError("needs either `tag:` (its prefix) or `metadata:` (a path, as a.b)")
+        return self
+
+
+class LitellmSource(_Gateway):
+    """The table of calls of a LiteLLM proxy. Without a ``url`` it lies in the warehouse's own database."""
+
+    type: Literal["litellm"]
+    url: str | None = None
+    db_schema: str = Field(default="public", alias="schema")
+    prompt: TagOrPath
+    prompt_version: TagOrPath | None = None
+    agent: TagOrPath | None = None
+    reread_days: int = Field(default=2, ge=0)
+
+
+# name of a score or an evaluation -> the scale of its values
+Scales = Mapping[str, tuple[float, float]]
+
+
+class _RatedExport(_Gateway):
+    """Files in which ratings stand apart from the uses, and may come in a later one."""
+
+    path: str
+    ratings: Scales = Field(default_factory=dict)
+    reread_days: int = Field(default=30, ge=0)
+
+    @field_validator("ratings")
+    @classmethod
+    def _lower_end_first(cls, ratings: Scales) -> Scales:
+        for name, (low, high) in ratings.items():
+            if not low < high:
+                raise ValueError(f"the scale of {name!r} needs its lower end first")
+        return ratings
+
+
+class LangfuseSource(_RatedExport):
+    """Langfuse's exports to blob storage. ``manifests`` false: of a Langfuse that writes none."""
+
+    type: Literal["langfuse"]
+    manifests: bool = True
+
+
+class OpenTelemetrySource(_RatedExport):
+    """OTLP JSON Lines of GenAI spans. ``prompt_attributes`` name a call's prompt, the first that is there."""
+
+    type: Literal["opentelemetry"]
+    prompt_attributes: tuple[str, ...] = ("gen_ai.prompt.name",)
+
+
+class HeliconeSource(_Gateway):
+    """Helicone's request exports, JSON Lines."""
+
+    type: Literal["helicone"]
+    path: str
+
+
+Source = Annotated[
+    ApplicationSource | FilesSource | LitellmSource | LangfuseSource | OpenTelemetrySource | HeliconeSource,
+    Field(discriminator="type"),
+]
 
 
 SAMPLE = ApplicationSource(name="sample", type="application", schema="app")
@@ -251,11 +331,14 @@ def _expand(value: Any, environment: Mapping[str, str], path: str, where: str) -
     return _REFERENCE.sub(replace, value)
 
 
+_TYPES = ("application", "files", "litellm", "langfuse", "opentelemetry", "helicone")
+
+
 def _complaints(error: ValidationError) -> Iterator[str]:
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         path = ""
         for part in problem["loc"]:
-            if part in ("application", "files"):  # pydantic names the chosen variant; people do not
+            if part in _TYPES:  # pydantic names the chosen variant; people do not
                 continue
             path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
         message = {

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from datetime import time as clock
 from pathlib import Path
@@ -121,6 +121,7 @@ class _Load:
         self.results: list[BatchResult] = []
         self._session = session
         self._source = source.name
+        self._prices = source.prices
         self._timezone = settings.config.timezone
         self._progress = progress
         privacy = settings.config.privacy
@@ -154,6 +155,10 @@ class _Load:
         if batch is None:
             return None
         checked = check(batch, reader.readings, self._rules)
+        if self._prices:
+            from orchestration.loading.prices import priced  # noqa: PLC0415 - slow, and not always needed
+
+            checked = replace(checked, rows=priced(checked.rows))
         encoded = merge.encode_usage(
             checked.rows, source=self._source, batch_id=batch_id, with_texts=self._rules.with_texts
         )

@@ -21,7 +21,7 @@ from orchestration.errors import PrismError
 from orchestration.settings import ColumnMap, FilesSource
 from orchestration.sources import json_lines, octets
 from orchestration.sources.csv_text import CsvText, DamagedError, HeaderError
-from orchestration.sources.landing import Landing, Piece, mark_of
+from orchestration.sources.landing import Landing, Piece, fingerprint, mark_of
 from orchestration.sources.protocol import (
     BATCH_ROWS,
     CANONICAL,
@@ -57,7 +57,7 @@ class FilesReader:
     ) -> None:
         self.entities: Sequence[Entity] = (source.entity,)
         self._source = source
-        self._loaded_as = loaded_as
+        self._read_as = fingerprint(source, loaded_as)
         self._where = f"sources: {source.name}"
         self._check_map()
         self.readings: Mapping[str, Reading] = {
@@ -198,14 +198,10 @@ class FilesReader:
     def batches(self, entity: Entity, watermarks: Watermarks) -> Generator[Batch]:
         """All rows of all files; a usage file that was loaded whole, read in the same way, is left out."""
         for path in self._landing.paths:
-            mark = mark_of(path, self._fingerprint())
+            mark = mark_of(path, self._read_as)
             loaded = watermarks.get(self._landing.name(path)) == mark
             if entity != "usage" or self._landing.named or not loaded:
                 yield from self._landing.batches(path, entity, mark, self._pieces(path))
-
-    def _fingerprint(self) -> str:
-        """Changes whenever the same file would be read as other rows."""
-        return hashlib.sha256((self._source.model_dump_json() + self._loaded_as).encode()).hexdigest()[:16]
 
     def _pieces(self, path: Path) -> Iterator[Piece]:
         format_ = self._format(path)
@@ -235,17 +231,14 @@ class FilesReader:
         wanted = [*dict.fromkeys([*fields, *self._key_columns()])]
         if not columns:
             wanted = list(CANONICAL[self._source.entity])
-        gathering = json_lines.Gathering(wanted)
+        gathering = json_lines.Gathering(name, wanted)
         for number, row in json_lines.objects(octets.chunks(path)):
             if isinstance(row, str):
-                gathering.rejects.append(Reject(f"{name}:{number}", None, row))
+                gathering.reject(number, None, row)
                 continue
-            if isinstance(row, json_lines.Doubled):
-                gathering.rejects.extend(
-                    Reject(f"{name}:{number}", fields.get(key, key), json_lines.TWICE)
-                    for key in row.doubled
-                    if key in wanted
-                )
+            for key in json_lines.doubled(row):
+                if key in wanted:
+                    gathering.reject(number, fields.get(key, key), json_lines.TWICE)
             gathering.add(number, [row.get(column) for column in wanted])
             if gathering.full:
                 yield gathering.take()

@@ -10,7 +10,7 @@ import codecs
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -20,23 +20,28 @@ from orchestration.sources.landing import Piece
 from orchestration.sources.protocol import BATCH_ROWS, LONGEST_RECORD, Reject
 
 _BOM = b"\xef\xbb\xbf"
-TWICE = "stands twice in the object; the last counts"  # what is said of a key in a :class:`Doubled`
+TWICE = "stands twice in the object; the last counts"  # said of a key
 _PIECE_CHARACTERS = 8 << 20
 _BETWEEN = re.compile(r"[\s,]*")
 
 
-class Doubled(dict[str, Any]):
+class _Doubled(dict[str, Any]):
     """A JSON object in which a key stands twice."""
 
-    doubled: tuple[str, ...] = ()
+    keys_twice: tuple[str, ...] = ()
+
+
+def doubled(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys that stand twice in an object as it was written."""
+    return row.keys_twice if isinstance(row, _Doubled) else ()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     plain = dict(pairs)
     if len(plain) == len(pairs):
         return plain
-    double = Doubled(plain)
-    double.doubled = tuple(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+    double = _Doubled(plain)
+    double.keys_twice = tuple(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
     return double
 
 
@@ -156,14 +161,18 @@ def _lines(parts: Iterable[bytes]) -> Iterator[tuple[int, bytes | str]]:
 
 
 class Gathering:
-    """Rows of JSON values by column, until they are enough for a piece; and what was no row."""
+    """Rows of one place by column, until they are enough for a piece; and what was no row or no value."""
 
-    def __init__(self, columns: Sequence[str]) -> None:
-        self.rejects: list[Reject] = []
+    def __init__(self, place: str, columns: Sequence[str]) -> None:
+        self._place = place
         self._columns = columns
         self._values: list[Sequence[Any]] = []
         self._numbers: list[int] = []
+        self._rejects: list[Reject] = []
         self._size = 0
+
+    def reject(self, number: int, field: str | None, reason: str, payload: str | None = None) -> None:
+        self._rejects.append(Reject(f"{self._place}:{number}", field, reason, payload))
 
     def add(self, number: int, values: Sequence[Any]) -> None:
         """One row, its values in the order of the columns."""
@@ -173,13 +182,13 @@ class Gathering:
 
     @property
     def full(self) -> bool:
-        return len(self._values) + len(self.rejects) >= BATCH_ROWS // 4 or self._size >= _PIECE_CHARACTERS
+        return len(self._values) + len(self._rejects) >= BATCH_ROWS // 4 or self._size >= _PIECE_CHARACTERS
 
     def take(self) -> Piece:
         """What was gathered; the gathering is empty again."""
         arrays = {name: text_array([row[n] for row in self._values]) for n, name in enumerate(self._columns)}
-        piece = Piece(arrays, pa.array(self._numbers, pa.int64()), tuple(self.rejects))
-        self.rejects, self._values, self._numbers, self._size = [], [], [], 0
+        piece = Piece(arrays, pa.array(self._numbers, pa.int64()), tuple(self._rejects))
+        self._rejects, self._values, self._numbers, self._size = [], [], [], 0
         return piece
 
 
@@ -205,5 +214,8 @@ def word(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict | list):
-        return json.dumps(value)
+        try:
+            return json.dumps(value, default=str)
+        except RecursionError:
+            return "(nested too deeply)"
     return str(value)

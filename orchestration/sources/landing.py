@@ -6,12 +6,14 @@ Knows nothing of what is in them.
 from __future__ import annotations
 
 import glob
+import hashlib
 import logging
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+from pydantic import BaseModel
 
 from orchestration.errors import PrismError
 from orchestration.sources import octets
@@ -54,14 +56,15 @@ class Landing:
     ) -> None:
         self._base = base
         self._where = where
+        self._accepted = accepted
         self._pattern = base / Path(path).expanduser()
         self.named = files is not None
-        self._root, self.paths = self._find(accepted) if files is None else self._given(files)
+        self._root, self.paths = self._find() if files is None else self._given(files)
 
-    def _find(self, accepted: Callable[[Path], bool]) -> tuple[Path, list[Path]]:
+    def _find(self) -> tuple[Path, list[Path]]:
         pattern = self._pattern
         if pattern.is_dir():
-            root, found = pattern, [path for path in pattern.iterdir() if accepted(path)]
+            root, found = pattern, [path for path in pattern.iterdir() if self._accepted(path)]
         elif pattern.exists():
             root, found = pattern.parent, [pattern]
         elif glob.has_magic(str(pattern)):
@@ -106,6 +109,16 @@ class Landing:
                 )
         return root, [path.resolve() for path in files]
 
+    def beside(self) -> list[Path]:
+        """What lies at the source's path, where other files were named."""
+        if not self.named:
+            return []
+        try:
+            _, found = self._find()
+        except PrismError:
+            return []
+        return [path.resolve() for path in found if path.resolve() not in self.paths]
+
     def name(self, path: Path) -> str:
         """The file in words: relative to prism.yaml where it lies below."""
         path = path.resolve()
@@ -132,6 +145,11 @@ class Landing:
         if not whole:
             log.warning("%s changed while it was read; it is read again with the next load", name)
         yield assembly.take(mark if whole else None)
+
+
+def fingerprint(source: BaseModel, loaded_as: str) -> str:
+    """Changes whenever the same file would be read as other rows."""
+    return hashlib.sha256((source.model_dump_json() + loaded_as).encode()).hexdigest()[:16]
 
 
 def mark_of(path: Path, read_as: str) -> Mark:

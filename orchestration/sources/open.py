@@ -8,9 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration.errors import PrismError
-from orchestration.settings import ApplicationSource, Settings, Source
+from orchestration.settings import (
+    ApplicationSource,
+    FilesSource,
+    HeliconeSource,
+    LangfuseSource,
+    LitellmSource,
+    OpenTelemetrySource,
+    Settings,
+    Source,
+)
 from orchestration.sources.application import open_application
 from orchestration.sources.files import FilesReader
+from orchestration.sources.helicone import open_helicone
+from orchestration.sources.langfuse import open_langfuse
+from orchestration.sources.litellm import open_litellm
+from orchestration.sources.opentelemetry import open_opentelemetry
 from orchestration.sources.protocol import Reader
 from orchestration.warehouse import Warehouse
 
@@ -28,20 +41,32 @@ class OpenableSource:
     def reader(self) -> Iterator[Reader]:
         """The source, open. Raises :class:`PrismError` where it can't be read or lacks what is required."""
         privacy = self.settings.config.privacy
-        if isinstance(self.source, ApplicationSource):
-            if self.files is not None:
-                raise PrismError(
-                    "this source reads a database, not files",
-                    where=f"sources: {self.source.name}",
-                    mend="Name a source of type files.",
-                )
-            url = self.source.url or self.warehouse.url
-            with open_application(self.source, url, with_texts=privacy.prompt_texts == "full") as application:
-                yield application
-        else:
-            yield FilesReader(
-                self.source, self.settings.base, self.files, loaded_as=privacy.model_dump_json()
+        with_texts = privacy.prompt_texts == "full"
+        source, base, loaded_as = self.source, self.settings.base, privacy.model_dump_json()
+        match source:
+            case ApplicationSource():
+                with open_application(source, self._url(source), with_texts=with_texts) as application:
+                    yield application
+            case LitellmSource():
+                with open_litellm(source, self._url(source), with_texts=with_texts) as proxy:
+                    yield proxy
+            case FilesSource():
+                yield FilesReader(source, base, self.files, loaded_as=loaded_as)
+            case LangfuseSource():
+                yield open_langfuse(source, base, self.files, with_texts=with_texts, loaded_as=loaded_as)
+            case OpenTelemetrySource():
+                yield open_opentelemetry(source, base, self.files, with_texts=with_texts, loaded_as=loaded_as)
+            case HeliconeSource():
+                yield open_helicone(source, base, self.files, with_texts=with_texts, loaded_as=loaded_as)
+
+    def _url(self, source: ApplicationSource | LitellmSource) -> str:
+        if self.files is not None:
+            raise PrismError(
+                "this source reads a database, not files",
+                where=f"sources: {source.name}",
+                mend="Name a source that reads files.",
             )
+        return source.url or self.warehouse.url
 
     def describe(self) -> str:
         """What the source has to read, in one line. Raises as :meth:`reader` does."""

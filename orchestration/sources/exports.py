@@ -1,0 +1,288 @@
+"""Files that a gateway writes: its calls, and ratings that stand apart from them and may come days later.
+
+A module a gateway says what stands in its files (:class:`Use`, :class:`Rated`, :class:`Fault`); here the
+ratings find their uses. A rating that came with a later file brings its use's row again, from the file
+that holds it. Knows no format.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from orchestration.settings import Scales
+from orchestration.sources.json_lines import Gathering
+from orchestration.sources.landing import Landing, Mark, Piece, mark_of
+from orchestration.sources.protocol import CANONICAL, Batch, Entity, Reading, Reject, Watermarks
+
+_DAY_S = 86_400
+_COLUMNS = tuple(CANONICAL["usage"])
+
+
+@dataclass(frozen=True)
+class Use:
+    """One call: canonical columns, and what ratings may name it by, itself and the trace it is part of."""
+
+    number: int
+    values: Mapping[str, Any]
+    names: Sequence[str] = ()
+    trace: str | None = None
+
+
+@dataclass(frozen=True)
+class Rated:
+    """A value that somebody gave to one use (by one of its names), or to a whole trace."""
+
+    number: int
+    name: str
+    value: Any
+    at: str  # orders the ratings of one target
+    use: str | None = None
+    trace: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row that could not be read (``field`` is null), or one value of a row that could not."""
+
+    number: int
+    field: str | None
+    reason: str
+
+
+Event = Use | Rated | Fault
+
+
+class ExportReader:
+    """The files of one gateway.
+
+    ``events`` reads one file, ``paths`` of the landing's are read, ``others`` lie beside them where files
+    were named. ``rates`` tells the files that hold ratings and no uses: they are few and
+    small, and read each time that there is something new. Of the others those of the last ``reread_days``
+    are looked through for the uses of new ratings.
+    """
+
+    entities: Sequence[Entity] = ("usage",)
+
+    def __init__(
+        self,
+        landing: Landing,
+        events: Callable[[Path], Iterator[Event]],
+        *,
+        description: str,
+        readings: Mapping[str, Reading],
+        read_as: str,
+        paths: Sequence[Path] | None = None,
+        others: Callable[[], Sequence[Path]] | None = None,
+        scales: Scales | None = None,
+        rates: Callable[[Path], bool] = lambda _: False,
+        reread_days: int = 0,
+    ) -> None:
+        self.description = description
+        self.readings = readings
+        self._landing = landing
+        self._events = events
+        self._read_as = read_as
+        self._paths = landing.paths if paths is None else paths
+        self._others = others or landing.beside
+        self._scales = scales or {}
+        self._rates = rates
+        self._reread_s = reread_days * _DAY_S
+
+    def batches(self, entity: Entity, watermarks: Watermarks) -> Generator[Batch]:
+        """The rows of all files that were not loaded yet, and again those whose rating is new."""
+        marks = {path: mark_of(path, self._read_as) for path in self._paths}
+        new = {
+            path: mark
+            for path, mark in marks.items()
+            if self._landing.named or watermarks.get(self._landing.name(path)) != mark
+        }
+        if not new:
+            return
+        if not self._scales:
+            for path, mark in new.items():
+                yield from self._landing.batches(path, entity, mark, self._pieces(path, None, new=True))
+            return
+        with closing(_Ratings()) as ratings:
+            yield from self._rated(entity, new, ratings)
+
+    def _rated(self, entity: Entity, new: Mapping[Path, Mark], ratings: _Ratings) -> Generator[Batch]:
+        every = sorted({*self._paths, *self._others()})
+        since = max(path.stat().st_mtime for path in new) - self._reread_s
+        near = [path for path in every if path in new or path.stat().st_mtime >= since]
+        logs = [path for path in near if not self._rates(path)]
+        for path in every:
+            if self._rates(path) or path in near:
+                self._gather(path, ratings, new=path in new)
+        if ratings.has_traces:
+            for path in logs:
+                for use in self._events(path):
+                    if isinstance(use, Use):
+                        ratings.see(use, new=path in new)
+        for path in logs:
+            if path not in new:
+                for batch in self._landing.batches(path, entity, {}, self._pieces(path, ratings, new=False)):
+                    if batch.rows_read:  # its mark stays as it is
+                        yield Batch(entity, batch.place, batch.columns, batch.rows)
+        # the files of the ratings last: until their uses are loaded, they are not
+        for path in sorted(new, key=self._rates):
+            pieces = self._pieces(path, ratings, new=True)
+            yield from self._landing.batches(path, entity, new[path], pieces)
+        if lost := ratings.unmatched():
+            reason = f"rates a use that is not in the files of the last {self._reread_s // _DAY_S} days"
+            rejects = [Reject(place, "rating", reason) for place in lost]
+            yield Batch(entity, self.description, {}, pa.array([], pa.int64()), rejects)
+
+    def _gather(self, path: Path, ratings: _Ratings, *, new: bool) -> None:
+        name = self._landing.name(path)
+        for rated in self._events(path):
+            if isinstance(rated, Rated) and rated.name in self._scales:
+                rating = on_scale(rated.value, self._scales[rated.name])
+                if isinstance(rating, float):
+                    ratings.add(rated, rating, place=f"{name}:{rated.number}", new=new)
+
+    def _pieces(self, path: Path, ratings: _Ratings | None, *, new: bool) -> Iterator[Piece]:
+        """A file's rows with their ratings; of one loaded before just those whose rating is new."""
+        gathering = Gathering(self._landing.name(path), _COLUMNS)
+        for event in self._events(path):
+            if isinstance(event, Use):
+                values = event.values
+                if ratings is not None:
+                    found, changed = ratings.of(event)
+                    if not (new or changed):
+                        continue
+                    values = {**values, **found}
+                gathering.add(event.number, [values.get(name) for name in _COLUMNS])
+            elif not new:
+                continue
+            elif isinstance(event, Fault):
+                gathering.reject(event.number, event.field, event.reason)
+            elif event.name in self._scales:
+                rating = on_scale(event.value, self._scales[event.name])
+                if isinstance(rating, str):
+                    gathering.reject(event.number, "rating", rating, str(event.value))
+                elif not (event.use or event.trace):
+                    gathering.reject(event.number, "rating", "rates neither a use nor a trace")
+            if gathering.full:
+                yield gathering.take()
+        yield gathering.take()
+
+
+def on_scale(value: Any, scale: tuple[float, float]) -> float | str:
+    """A value on a scale, mapped linearly to 1 to 5; or why it is none."""
+    low, high = scale
+    if isinstance(value, bool):
+        value = high if value else low
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return "not a number"
+    if not math.isfinite(number) or not low <= number <= high:
+        return f"not a rating from {low:g} to {high:g}"
+    return 1 + 4 * (number - low) / (high - low)
+
+
+class _Ratings:
+    """Ratings by what they rate, the newest of each, in a temporary file where they are many."""
+
+    def __init__(self) -> None:
+        # the batches are read in one thread and let go of in another, never at the same time
+        self._database = sqlite3.connect("", check_same_thread=False)
+        self._database.executescript(
+            """
+            create table ratings (
+                target blob primary key, at text, rating real, source text, place text,
+                is_new integer, is_used integer default 0
+            ) without rowid;
+            create table firsts (
+                trace blob primary key, used_at text, name blob, is_new integer
+            ) without rowid;
+            """
+        )
+        self.has_traces = False
+
+    def close(self) -> None:
+        self._database.close()
+
+    def add(self, rated: Rated, rating: float, *, place: str, new: bool) -> None:
+        if rated.use:
+            target = _key("use", rated.use)
+        elif rated.trace:
+            target = _key("trace", rated.trace)
+            self.has_traces = True
+        else:
+            return
+        self._database.execute(
+            """
+            insert into ratings (target, at, rating, source, place, is_new) values (?, ?, ?, ?, ?, ?)
+            on conflict (target) do update set at = excluded.at, rating = excluded.rating,
+                source = excluded.source, place = excluded.place, is_new = excluded.is_new or is_new
+            where excluded.at >= at
+            """,
+            (target, _text(rated.at), rating, rated.source and _text(rated.source), _text(place), new),
+        )
+
+    def see(self, use: Use, *, new: bool) -> None:
+        """Keeps which use of a rated trace is its first."""
+        if use.trace is None or self._row(_key("trace", use.trace)) is None:
+            return
+        used_at = _text(str(use.values.get("used_at")))
+        values = (_key("trace", use.trace), used_at, _key("use", *use.names[:1]), new)
+        self._database.execute(
+            """
+            insert into firsts values (?, ?, ?, ?)
+            on conflict (trace) do update set
+                used_at = min(used_at, excluded.used_at),
+                name = iif((excluded.used_at, excluded.name) < (used_at, name), excluded.name, name),
+                is_new = is_new or excluded.is_new
+            """,
+            values,
+        )
+
+    def of(self, use: Use) -> tuple[Mapping[str, Any], bool]:
+        """A use's rating as canonical columns, and whether it may be another than when it was loaded."""
+        found: list[tuple[Any, ...]] = []
+        changed = False
+        if use.trace is not None and self.has_traces and (row := self._row(_key("trace", use.trace))):
+            first = self._database.execute(
+                "select name, is_new from firsts where trace = ?", (_key("trace", use.trace),)
+            ).fetchone()
+            changed = bool(row[2] or (first and first[1]))
+            if first and first[0] == _key("use", *use.names[:1]):
+                found.append(row)
+        own = next((row for name in use.names if (row := self._row(_key("use", name)))), None)
+        if own is not None:
+            found.append(own)
+            changed = changed or bool(own[2])
+        for row in found:
+            self._database.execute("update ratings set is_used = 1 where target = ?", (row[3],))
+        return ({"rating": found[-1][0], "rating_source": found[-1][1]} if found else {}), changed
+
+    def unmatched(self) -> list[str]:
+        """The places of new ratings that no use was found for."""
+        rows = self._database.execute(
+            "select place from ratings where is_new and not is_used order by place limit 10000"
+        )
+        return [place for (place,) in rows]
+
+    def _row(self, target: bytes) -> Any:
+        return self._database.execute(
+            "select rating, source, is_new, target from ratings where target = ?", (target,)
+        ).fetchone()
+
+
+def _text(word: str) -> str:
+    return word.encode("utf-8", "backslashreplace").decode()
+
+
+def _key(kind: str, name: str = "") -> bytes:
+    """Bytes, as a name may hold what no text of SQLite can."""
+    return f"{kind}:{name}".encode("utf-8", "surrogatepass")
