@@ -195,7 +195,7 @@ Kind = Literal["count", "amount", "share"]
 
 
 def forecast(amount: Floats, exposure: Floats, kind: Kind) -> Forecasts:
-    """Forecasts all series, HORIZON days ahead of the last column.
+    """Forecasts all series (at least one), HORIZON days ahead of the last column.
 
     ``amount`` and ``exposure`` are (S, T), a column a day; exposure 0 where there is no value. The amounts
     may not be negative. A series is too short where fewer than :data:`MINIMUM_HISTORY_DAYS` days have passed
@@ -205,7 +205,7 @@ def forecast(amount: Floats, exposure: Floats, kind: Kind) -> Forecasts:
     parts = [
         _forecast_chunk(amount[start : start + _CHUNK], exposure[start : start + _CHUNK], kind)
         for start in range(0, series, _CHUNK)
-    ] or [_forecast_chunk(amount, exposure, kind)]
+    ]
     return Forecasts(
         value=np.concatenate([part.value for part in parts]),
         low=np.concatenate([part.low for part in parts]),
@@ -304,8 +304,8 @@ class _Tests:
         return cls(truth, tested, weight, (days - 1 - target) // _WEEK, origins, days)
 
     def days_tested(self) -> Integers:
-        """How many different days of each series are compared. The first valid origin sees them all."""
-        return np.asarray((self.weight > 0).sum(axis=2).max(axis=1, initial=0))
+        """How many different days of each series are compared: each is in the first week of one origin."""
+        return np.asarray((self.weight[:, :, :_WEEK] > 0).sum(axis=(1, 2)))
 
     def mean_square(self, path: Floats) -> Floats:
         total = self.weight.sum(axis=(1, 2))

@@ -78,7 +78,7 @@ def test_intervals_hold_eight_days_in_ten_and_the_published_coverage_says_so(day
     # as amounts: whole uses round the intervals outwards, and so hold more
     result = forecast(past, np.ones_like(past), "amount")
     held = np.mean((future >= result.low) & (future <= result.high))
-    assert 0.77 <= held <= 0.87
+    assert 0.77 <= held <= 0.85
     assert np.nanmean(result.interval_coverage) == pytest.approx(held, abs=0.05)
 
 
