@@ -32,7 +32,6 @@ final as (
         count(*) filter (where is_error) as error_count,
         count(rating) as rated_count,
         count(response_time_ms) as response_time_count,
-        count(total_tokens) as tokens_known_count,
         count(cost) as priced_count,
         count(cost) filter (where is_success) as priced_success_count,
         count(*) filter (where is_unpriced) as unpriced_count,

@@ -9,7 +9,6 @@ renamed as (
         agent_id,
         -- texts
         name as agent_name,
-        coalesce(display_name, name) as display_name,
         -- times
         created_at
     from source
