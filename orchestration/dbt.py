@@ -93,6 +93,11 @@ def resource() -> DbtCliResource:
     )
 
 
+def clear_results(settings: Settings) -> None:
+    """Removes the results of the build before, so that one that dies early is not taken for it."""
+    (target_path(settings) / "run_results.json").unlink(missing_ok=True)
+
+
 def failures(invocation: DbtCliInvocation) -> list[str]:
     """What failed in a build that is over, in words: models, tests, or the start itself."""
     if invocation.is_successful():

@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from orchestration import dbt
+from orchestration.assets.forecasts import analytics_assets
 from orchestration.assets.marts import marts_assets
 from orchestration.assets.raw import load_assets
 from orchestration.assets.reports import report_assets
@@ -27,9 +28,14 @@ def compose(settings: Settings) -> dg.Definitions:
     with warnings.catch_warnings():
         # the version is pinned: what may change in a later one is no news for an operator
         warnings.simplefilter("ignore", dg.BetaWarning)
-        reports = report_assets(project, partitions)
+        assets = [
+            load_assets(settings),
+            *marts_assets(project, partitions),
+            analytics_assets(partitions),
+            *report_assets(project, partitions),
+        ]
     return dg.Definitions(
-        assets=[load_assets(settings), marts_assets(project, partitions), *reports],
+        assets=assets,
         jobs=[nightly, refresh],
         schedules=schedules(settings, nightly, refresh),
         resources={"prism": Prism(), "dbt_cli": dbt.resource()},

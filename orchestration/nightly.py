@@ -18,6 +18,7 @@ import psutil
 
 from orchestration import instance, metadata, warehouse
 from orchestration.definitions import compose
+from orchestration.errors import PrismError
 from orchestration.jobs import MAIL, NIGHTLY
 from orchestration.partitions import check_as_of_date, last_ended_day
 from orchestration.settings import Settings
@@ -47,6 +48,8 @@ def run(
     check_as_of_date(settings, day, now)
     house = warehouse.open_warehouse(settings)
     warehouse.setup(house)
+    if not settings.config.sources:
+        _check_sample(house)
     instance.prepare(settings, house)
     job = compose(settings).resolve_job_def(NIGHTLY)
     say(f"The night of {day}: loading, building, checking, reporting …")
@@ -73,6 +76,16 @@ def mend_dead_runs() -> None:
     """Marks runs as failed whose process is gone; Dagster itself does not notice a killed one."""
     with dg.DagsterInstance.get() as dagster:
         _fail_dead_runs(dagster)
+
+
+def _check_sample(house: warehouse.Warehouse) -> None:
+    with house.connect() as connection:
+        if connection.execute("select to_regclass('app.prompt_usage')").fetchone() == (None,):
+            raise PrismError(
+                "no source is configured, and there is no sample data",
+                where="prism.yaml",
+                mend="Name your sources there, or run: prism sample",
+            )
 
 
 def _process(pid: int) -> str:

@@ -1,4 +1,4 @@
-"""The dbt project as assets: one step builds and tests every model for an as-of date.
+"""The dbt project as assets: two steps build and test every model for an as-of date.
 
 Thin: dbt knows what the models mean; `builds` keeps which build is good.
 """
@@ -13,6 +13,8 @@ from orchestration import builds, dbt, metadata, reporting
 from orchestration.partitions import as_of_date
 from orchestration.resources import Prism
 
+# what is computed in Python of the marts, and shown by marts of its own
+_STATISTICS = "tag:analytics"
 _GROUPS = {"marts": "marts", "api": "marts", "intermediate": "rollups", "staging": "staging"}
 
 
@@ -38,45 +40,60 @@ def _folder(props: Mapping[str, Any]) -> str:
     return str(props["fqn"][1])
 
 
-def marts_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    """All of the dbt project, its tests as asset checks."""
+def marts_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """All of the dbt project, its tests as asset checks, in two steps: what shows the statistics comes after
+    them, and they come after the daily mart."""
 
-    @dbt_assets(
-        manifest=project.manifest_path,
-        project=project,
-        partitions_def=partitions,
-        # a night is one as-of date: a backfill makes them one by one
-        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
-        dagster_dbt_translator=Translator(),
-        name="dbt_build",
-    )
-    def dbt_build(context: dg.AssetExecutionContext, prism: Prism, dbt_cli: DbtCliResource) -> Iterator[Any]:
-        day = as_of_date(context.partition_key)
-        warehouse = prism.warehouse
-        with warehouse.lock("build"), dbt.environment(warehouse.libpq_environment()):
-            with warehouse.connect() as connection:
-                schema = builds.marts_schema_for(connection, day)
-                build_id = builds.start(connection, day, schema, context.run_id)
-            invocation = dbt_cli.cli(
-                dbt.build_arguments(prism.settings, day, schema),
-                context=context,
-                target_path=dbt.target_path(prism.settings),
-                raise_on_error=False,
-            )
-            with warehouse.connect(autocommit=True) as connection:
-                for event in invocation.stream():
-                    if isinstance(event, dg.Output):
-                        key = context.asset_key_for_output(event.output_name)
-                        if key.path[0] == "marts":
-                            context.add_asset_metadata(metadata.table(connection, schema, key.path[-1]), key)
-                    yield event
-                failures = dbt.failures(invocation)
-                builds.finish(connection, build_id, failures)
-        if failures:
-            reporting.tell_owner(warehouse, prism.settings, day, failures, context.run_id)
-            raise dg.Failure(
-                description=f"The build of {day} is red, so no report is made of it: " + "; ".join(failures),
-                allow_retries=False,
-            )
+    def step(name: str, *, select: str = "fqn:*", exclude: str = "") -> dg.AssetsDefinition:
+        @dbt_assets(
+            manifest=project.manifest_path,
+            project=project,
+            select=select,
+            exclude=exclude,
+            partitions_def=partitions,
+            # a night is one as-of date: a backfill makes them one by one
+            backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
+            dagster_dbt_translator=Translator(),
+            name=name,
+        )
+        def build(context: dg.AssetExecutionContext, prism: Prism, dbt_cli: DbtCliResource) -> Iterator[Any]:
+            yield from _build(context, prism, dbt_cli)
 
-    return dbt_build
+        return build
+
+    return [
+        step("dbt_build", exclude=_STATISTICS),
+        step("dbt_build_statistics", select=_STATISTICS),
+    ]
+
+
+def _build(context: dg.AssetExecutionContext, prism: Prism, dbt_cli: DbtCliResource) -> Iterator[Any]:
+    """Builds and tests what the step selects, and records whether it is good."""
+    day = as_of_date(context.partition_key)
+    warehouse = prism.warehouse
+    with warehouse.lock("build"), dbt.environment(warehouse.libpq_environment()):
+        with warehouse.connect() as connection:
+            schema = builds.marts_schema_for(connection, day)
+            build_id = builds.start(connection, day, schema, context.run_id)
+        dbt.clear_results(prism.settings)
+        invocation = dbt_cli.cli(
+            dbt.build_arguments(prism.settings, day, schema),
+            context=context,
+            target_path=dbt.target_path(prism.settings),
+            raise_on_error=False,
+        )
+        with warehouse.connect(autocommit=True) as connection:
+            for event in invocation.stream():
+                if isinstance(event, dg.Output):
+                    key = context.asset_key_for_output(event.output_name)
+                    if key.path[0] == "marts":
+                        context.add_asset_metadata(metadata.table(connection, schema, key.path[-1]), key)
+                yield event
+            failures = dbt.failures(invocation)
+            builds.finish(connection, build_id, failures)
+    if failures:
+        reporting.tell_owner(warehouse, prism.settings, day, failures, context.run_id)
+        raise dg.Failure(
+            description=f"The build of {day} is red, so no report is made of it: " + "; ".join(failures),
+            allow_retries=False,
+        )

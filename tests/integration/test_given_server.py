@@ -9,7 +9,7 @@ import pytest
 
 from tests.prism import Prism
 
-pytestmark = [pytest.mark.integration, pytest.mark.debian_postgres, pytest.mark.xdist_group("nightly")]
+pytestmark = [pytest.mark.integration, pytest.mark.debian_postgres]
 
 
 def test_a_night_runs_on_debians_postgresql(debian_server: str, tmp_path: Path) -> None:

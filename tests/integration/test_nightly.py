@@ -20,7 +20,7 @@ from aiosmtpd.handlers import Message as MessageHandler
 from tests.ports import free_port
 from tests.prism import Prism
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("nightly")]
+pytestmark = [pytest.mark.integration]
 
 
 class Inbox(MessageHandler):

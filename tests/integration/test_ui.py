@@ -17,7 +17,7 @@ import pytest
 from tests.ports import free_port
 from tests.prism import Prism
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("nightly")]
+pytestmark = [pytest.mark.integration]
 
 
 @pytest.fixture
