@@ -47,7 +47,9 @@ def messages() -> list[str]:
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("PrismError", "ReportError"):
                 parts = [part.value for part in ast.walk(node.args[0]) if isinstance(part, ast.Constant)]
                 longest = max(
-                    (part.strip(" :;,.`{}()") for part in parts if isinstance(part, str)), key=len, default=""
+                    (part.strip(' :;,.`{}()"') for part in parts if isinstance(part, str)),
+                    key=len,
+                    default="",
                 )
                 if len(longest) > 10:
                     found.add(longest)
