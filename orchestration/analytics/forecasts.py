@@ -150,7 +150,6 @@ def _weekday_profile(decay: float, slow: float | None = None) -> _Method:
         series = len(amount)
         profile = np.ones((series, _WEEK))
         weekdays = [_Discounted.empty(_PROFILE_DECAY, (series,)) for _ in range(_WEEK)]
-        weeks = np.zeros((series, _WEEK))
         overall = _Discounted.empty(_PROFILE_DECAY ** (1 / _WEEK), (series,))
         level = _Discounted.empty(decay, (series,))
         slow_level = _Discounted.empty(slow or decay, (series,))
@@ -170,10 +169,8 @@ def _weekday_profile(decay: float, slow: float | None = None) -> _Method:
                     slow_level.add(today, weight * profile[:, weekday])
                 overall.add(today, weight)
                 weekdays[weekday].add(today, weight)
-                weeks[:, weekday] = _PROFILE_DECAY * weeks[:, weekday] + (weight > 0)
-                share = np.nan_to_num(_ratio(weekdays[weekday].mean(), overall.mean()), nan=1.0)
-                # one week's worth of doubt whether the weekday differs at all
-                profile[:, weekday] = (weeks[:, weekday] * share + 1) / (weeks[:, weekday] + 1)
+                share = _ratio(weekdays[weekday].mean(), overall.mean())
+                profile[:, weekday] = np.nan_to_num(share, nan=1.0)
 
     return forecast_at
 

@@ -59,6 +59,16 @@ def test_a_weekly_rhythm_is_carried_forward_so_that_a_sunday_is_no_collapse() ->
     assert (result.high[0] >= result.value[0]).all()
 
 
+def test_growth_on_top_of_a_weekly_rhythm_is_followed_more_closely_than_by_repeating_last_week() -> None:
+    random = np.random.default_rng(7)
+    values = random.poisson(np.tile(700 * WEEK, 18) * np.linspace(1, 1.6, 126))
+    past, future = values[None, :96], values[96:]
+    result = counts(past)
+    assert result.method[0].startswith("weekday profile")
+    assert result.backtest_error[0] < 0.85 * result.naive_error[0]
+    assert result.value[0].sum() == pytest.approx(future.sum(), rel=0.07)
+
+
 def test_a_chosen_method_beats_seasonal_naive_on_days_it_has_not_seen() -> None:
     past, future = np.split(lives(300, 180 + HORIZON, seed=1), [180], axis=1)
     result = counts(past)
