@@ -323,12 +323,15 @@ class Marts:
         ).format(self._sums(), self._table("prompt_usage_daily"))
         return self._frame(query, {"usage_date": "date", **SUMS}, {"last": last_day})
 
-    def daily_by_prompt(self, prompt_ids: Sequence[str], first_day: date, last_day: date) -> pd.DataFrame:
-        """Some prompts' sums by day: `prompt_id`, `usage_date` and :data:`SUMS`."""
+    def weekly_by_prompt(self, prompt_ids: Sequence[str], first_day: date, last_day: date) -> pd.DataFrame:
+        """Some prompts' sums by week, counted back from ``last_day``.
+
+        Columns `prompt_id`, `usage_date` (the week's last day) and :data:`SUMS`.
+        """
         query = sql.SQL(
-            "select prompt_id::text, usage_date, {} from {}"
+            "select prompt_id::text, %(last)s::date - 7 * ((%(last)s::date - usage_date) / 7), {} from {}"
             " where prompt_id::text = any(%(prompts)s) and usage_date between %(first)s and %(last)s"
-            " group by prompt_id, usage_date order by prompt_id, usage_date"
+            " group by 1, 2 order by 1, 2"
         ).format(self._sums(), self._table("prompt_usage_daily"))
         return self._frame(
             query,
@@ -336,15 +339,31 @@ class Marts:
             {"prompts": list(prompt_ids), "first": first_day, "last": last_day},
         )
 
-    def breakdown(self, by: str, prompt_ids: Sequence[str], first_day: date, last_day: date) -> pd.DataFrame:
-        """Some prompts' sums by one of :data:`BREAKDOWNS`: `prompt_id`, `share` (or null), :data:`SUMS`."""
+    def shares(self, prompt_ids: Sequence[str], first_day: date, last_day: date) -> pd.DataFrame:
+        """Some prompts' sums by each of :data:`BREAKDOWNS`, in one pass over the days.
+
+        Columns `prompt_id`, `by` (model, agent or version), `share` (its name, null where unknown) and
+        :data:`SUMS`; the most used first.
+        """
+        columns = [sql.Identifier(column) for column in BREAKDOWNS.values()]
+        pick = [
+            sql.SQL(" when grouping({}) = 0 then {}::text").format(column, value)
+            for values in ([sql.Literal(by) for by in BREAKDOWNS], columns)
+            for column, value in zip(columns, values, strict=True)
+        ]
         query = sql.SQL(
-            "select prompt_id::text, {}::text, {} from {}"
+            "select prompt_id::text, case {} end, case {} end, {} from {}"
             " where prompt_id::text = any(%(prompts)s) and usage_date between %(first)s and %(last)s"
-            " group by 1, 2 order by 1, 3 desc, 2"
-        ).format(sql.Identifier(BREAKDOWNS[by]), self._sums(), self._table("prompt_usage_daily"))
+            " group by grouping sets ({}) order by 1, 2, 4 desc, 3"
+        ).format(
+            sql.SQL("").join(pick[: len(columns)]),
+            sql.SQL("").join(pick[len(columns) :]),
+            self._sums(),
+            self._table("prompt_usage_daily"),
+            sql.SQL(", ").join(sql.SQL("(prompt_id, {})").format(column) for column in columns),
+        )
         return self._frame(
             query,
-            {"prompt_id": "text", "share": "text", **SUMS},
+            {"prompt_id": "text", "by": "text", "share": "text", **SUMS},
             {"prompts": list(prompt_ids), "first": first_day, "last": last_day},
         )

@@ -196,20 +196,20 @@ def prompt(
     *,
     row: Mapping[str, Any],
     summary: Sequence[Mapping[str, Any]],
-    daily: Sequence[Mapping[str, Any]],
-    breakdowns: Mapping[str, Sequence[Mapping[str, Any]]],
+    weeks: Sequence[Mapping[str, Any]],
+    shares: Sequence[Mapping[str, Any]],
     alerts: Sequence[Alert],
     targets: Mapping[str, float | None],
     options: ReportOptions,
 ) -> Prompt:
     """The page of the prompt in ``row`` (of `prompts`).
 
-    ``summary`` holds its rows of `prompt_performance_summary`, ``daily`` its days, ``breakdowns`` its shares
-    by name, ``alerts`` its own, ``targets`` those of the metrics by key.
+    ``summary`` holds its rows of `prompt_performance_summary`, ``weeks`` its weeks, ``shares`` what each
+    model, agent and version has of its uses, ``alerts`` its own, ``targets`` those of the metrics by key.
     """
     by_period = {str(one["period"]): one for one in summary}
     name = prompt_name(row)
-    blocks = trends.blocks(daily, options.as_of_date, "quarter")
+    blocks = trends.blocks(weeks, options.as_of_date, "quarter")
     labels = {
         "model": ("By model", "Model", "unknown model"),
         "agent": ("By agent", "Agent", "no agent"),
@@ -225,7 +225,11 @@ def prompt(
         health=health(by_period.get(options.default_period)),
         periods=tuple(_period(by_period[period], targets) for period in PERIODS if period in by_period),
         trend=trend_points(blocks, targets.get("success_rate")),
-        breakdowns=tuple(_breakdown(labels[by], rows) for by, rows in breakdowns.items() if rows),
+        breakdowns=tuple(
+            _breakdown(label, rows)
+            for by, label in labels.items()
+            if (rows := [share for share in shares if share["by"] == by])
+        ),
         breakdown_days=fmt.days_between(first, options.as_of_date),
         open_alerts=tuple(one for one in alerts if not one.resolved),
         resolved_alerts=tuple(one for one in alerts if one.resolved),

@@ -98,7 +98,7 @@ def daily(*rows: Row) -> pd.DataFrame:
 
 
 def shares(*rows: Row) -> pd.DataFrame:
-    return frame({"prompt_id": "text", "share": "text", **marts.SUMS}, rows)
+    return frame({"prompt_id": "text", "by": "text", "share": "text", **marts.SUMS}, rows)
 
 
 def quality(*rows: Row) -> pd.DataFrame:

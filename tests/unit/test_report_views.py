@@ -282,8 +282,8 @@ def page_of(**changes: Any) -> Prompt:
     values: dict[str, Any] = {
         "row": dict.fromkeys(frames.library().columns) | {"prompt_id": "p", "prompt_name": "p"},
         "summary": [],
-        "daily": [],
-        "breakdowns": {},
+        "weeks": [],
+        "shares": [],
         "alerts": (),
         "targets": {"success_rate": 0.8},
         "options": frames.options(),
@@ -308,10 +308,10 @@ def test_a_prompt_states_its_interval_sample_and_previous_period() -> None:
 
 def test_shares_add_up_to_the_whole_and_name_the_unknown() -> None:
     shares = frames.shares(
-        {"share": "gpt", "usage_count": 3, "outcome_count": 3, "success_count": 3},
-        {"share": None, "usage_count": 1},
+        {"by": "model", "share": "gpt", "usage_count": 3, "outcome_count": 3, "success_count": 3},
+        {"by": "model", "share": None, "usage_count": 1},
     )
-    part = page_of(breakdowns={"model": records(shares)}).breakdowns[0]
+    part = page_of(shares=records(shares)).breakdowns[0]
     assert [(one.name, one.share, one.success) for one in part.shares] == [
         ("gpt", "75\u202f%", "100\u202f%"),
         ("unknown model", "25\u202f%", "–"),
