@@ -130,7 +130,8 @@ def test_no_text_and_no_person_reaches_dagsters_event_log(prism: Prism) -> None:
         texts = [
             text
             for (text,) in connection.execute(
-                "select system_prompt from raw.prompts union all (select user_key from raw.prompt_usage limit 50)"
+                "select system_prompt from raw.prompts"
+                " union all (select user_key from raw.prompt_usage limit 50)"
             )
             if text
         ]
@@ -183,8 +184,12 @@ def test_a_failed_test_stops_the_report_and_tells_the_owner(prism: Prism, inbox:
     before, mails = index.stat().st_mtime_ns, len(inbox.mails)
     with prism.connect() as connection:
         # a use that goes without a trace: no batch says that its day was touched
-        connection.execute("create table public.lost as select * from raw.prompt_usage order by usage_id limit 1")
-        connection.execute("delete from raw.prompt_usage where usage_id in (select usage_id from public.lost)")
+        connection.execute(
+            "create table public.lost as select * from raw.prompt_usage order by usage_id limit 1"
+        )
+        connection.execute(
+            "delete from raw.prompt_usage where usage_id in (select usage_id from public.lost)"
+        )
     try:
         done = prism("run", fails=True)
     finally:
