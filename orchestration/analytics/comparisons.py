@@ -90,8 +90,12 @@ class Arm:
         return _ratio(self.total, self.count)
 
     def variance(self) -> Floats:
-        """The unbiased sample variance of one use; NaN under two uses."""
-        spread = np.maximum(self.squares - self.count * np.nan_to_num(self.mean) ** 2, 0)
+        """The unbiased sample variance of one use; NaN under two uses.
+
+        Not less than rounding may leave of equal values, else the last digit of a sum would be a difference.
+        """
+        spread = self.squares - self.count * np.nan_to_num(self.mean) ** 2
+        spread = np.maximum(spread, 1e-12 * self.squares)
         return _ratio(spread, self.count - 1)
 
     def __add__(self, other: Arm) -> Arm:
@@ -136,7 +140,7 @@ def evidence(control: Arm, variant: Arm) -> Evidence:
     with np.errstate(divide="ignore"):
         own = control.variance() / control.count + variant.variance() / variant.count
         shared = pooled * (1 / control.count + 1 / variant.count)
-    # where every use has the same value there is no difference, and no variance to divide by
+    # where every value is 0 there is no variance to divide by
     variance = np.where(enough, np.maximum(np.maximum(own, shared), 1e-300), np.nan)
     mixture = np.where(enough, np.maximum(EFFECT**2 * pooled, 1e-300), np.nan)
     return Evidence(np.where(enough, variant.mean - control.mean, np.nan), variance, mixture)
