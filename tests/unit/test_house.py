@@ -43,6 +43,21 @@ FORBIDDEN = {
         "reports",
         "dagster",
     ],
+    "orchestration.analytics": [
+        "orchestration.assets",
+        "orchestration.loading",
+        "orchestration.sources",
+        "reports",
+        "dagster",
+    ],
+    **{
+        f"orchestration.analytics.{name}": [
+            "psycopg",
+            "orchestration.warehouse",
+            "orchestration.analytics.tables",
+        ]
+        for name in ("anomalies", "comparisons", "forecasts")
+    },
     "orchestration.sample": ["orchestration.loading", "orchestration.sources", "reports", "dagster"],
     "orchestration.library": ["orchestration.loading", "orchestration.sources", "reports", "dagster"],
     "orchestration.settings": ["orchestration.loading", "orchestration.warehouse", "psycopg", "dagster"],
