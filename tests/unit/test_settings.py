@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from orchestration.errors import PrismError
-from orchestration.settings import VARIABLES, ApplicationSource, FilesSource, Settings, load_settings
+from orchestration.settings import (
+    VARIABLES,
+    ApplicationSource,
+    FilesSource,
+    LangfuseSource,
+    LitellmSource,
+    OpenTelemetrySource,
+    Settings,
+    load_settings,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,6 +73,28 @@ sources:
     assert files.usage_id == ("user_id", "session_id", "ts_utc", "total_tokens")
 
 
+def test_the_gateways_are_understood_and_priced_unless_told_otherwise(tmp_path: Path) -> None:
+    settings = read(
+        tmp_path,
+        """
+sources:
+  - {name: proxy, type: litellm, url: "postgresql://h/l", prompt: {tag: "prompt:"}, agent: {metadata: a.b}}
+  - {name: traces, type: langfuse, path: exports, ratings: {stars: [1, 5]}, prices: false}
+  - {name: spans, type: opentelemetry, path: "spans/*.jsonl", default_prompt: unnamed}
+  - {name: requests, type: helicone, path: helicone, zero_is_unknown: true}
+  - {name: log, type: files, path: "*.csv"}
+""",
+    )
+    assert [source.prices for source in settings.sources] == [True, False, True, True, False]
+    proxy, traces, spans, _, _ = settings.sources
+    assert isinstance(proxy, LitellmSource)
+    assert (proxy.db_schema, proxy.prompt.tag, proxy.reread_days) == ("public", "prompt:", 2)
+    assert isinstance(traces, LangfuseSource)
+    assert (traces.ratings, traces.manifests, traces.reread_days) == ({"stars": (1, 5)}, True, 30)
+    assert isinstance(spans, OpenTelemetrySource)
+    assert spans.prompt_attributes == ("gen_ai.prompt.name",)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -87,6 +118,21 @@ sources:
             "sources: [{name: a, type: files, path: x}, {name: a, type: files, path: y}]",
             "two sources are named 'a'",
         ),
+        ("sources: [{name: a, type: litellm, url: x}]", r"sources\[0\].prompt: is missing"),
+        (
+            "sources: [{name: a, type: litellm, prompt: {tag: p, metadata: q}}]",
+            r"sources\[0\].prompt: needs either `tag:`",
+        ),
+        ("sources: [{name: a, type: langfuse}]", r"sources\[0\].path: is missing"),
+        (
+            "sources: [{name: a, type: langfuse, path: x, ratings: {stars: [5, 1]}}]",
+            r"sources\[0\].ratings: the scale of 'stars' needs its lower end first",
+        ),
+        (
+            "sources: [{name: a, type: opentelemetry, path: x, prompt: y}]",
+            r"sources\[0\].prompt: is not a setting",
+        ),
+        ("sources: [{name: a, type: helicone, path: x, prices: maybe}]", r"sources\[0\].prices: "),
         ("- just\n- a list", "the settings must be keys with values"),
         ("timezone: [", "this is not valid YAML"),
     ],
