@@ -199,7 +199,7 @@ def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> None:
     dashboard, summary = marts.dashboard(), marts.summary()
     library, alert_rows = marts.prompts(), marts.alerts()
     first_day = options.as_of_date - timedelta(days=common.QUALITY_DAYS - 1)
-    names = {row["prompt_id"]: common.prompt_name(row) for row in records(library)}
+    by_id = {row["prompt_id"]: row for row in records(library)}
     targets = {name: records(dashboard)[0][f"target_{name}"] for name in TARGETED}
     main = overview(
         dashboard=dashboard,
@@ -218,14 +218,14 @@ def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> None:
     writer.page(
         "alerts.html",
         "alerts.html",
-        view=alerts_page(alert_rows=alert_rows, names=names, options=options),
+        view=alerts_page(alert_rows=alert_rows, prompts=by_id, options=options),
     )
     _prompt_pages(
         writer,
         marts,
         library=library,
         summary=summary,
-        alerts=common.alerts(alert_rows, options.as_of_date, names),
+        alerts=common.alerts(alert_rows, options.as_of_date, by_id),
         targets=targets,
         options=options,
     )

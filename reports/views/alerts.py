@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -38,9 +39,11 @@ class Alerts:
     resolved_left_out: int
 
 
-def alerts_page(*, alert_rows: pd.DataFrame, names: Mapping[str, str], options: ReportOptions) -> Alerts:
-    """The page from `performance_alerts`; ``names`` are the prompts' names by `prompt_id`."""
-    everything = common.alerts(alert_rows, options.as_of_date, names)
+def alerts_page(
+    *, alert_rows: pd.DataFrame, prompts: Mapping[str, Mapping[str, Any]], options: ReportOptions
+) -> Alerts:
+    """The page from `performance_alerts`; ``prompts`` are today's prompts by `prompt_id`."""
+    everything = common.alerts(alert_rows, options.as_of_date, prompts)
     unresolved = [one for one in everything if not one.resolved]
     resolved = sorted(
         (one for one in everything if one.resolved),

@@ -181,8 +181,11 @@ def _value_of(rule: str, value: float | None) -> str:
     return fmt.rating(value) if rule == "poor_rating" else fmt.count(value)
 
 
-def alert(row: Mapping[str, Any], as_of_date: date, name: str) -> Alert:
-    """One row of `performance_alerts`, in words; ``name`` is the prompt's."""
+def alert(row: Mapping[str, Any], as_of_date: date, known: Mapping[str, Any] | None) -> Alert:
+    """One row of `performance_alerts`, in words; ``known`` is its prompt's row of today, if there is one.
+
+    An episode keeps the name that its prompt had then, so name and page come from ``known``.
+    """
     rule = str(row["rule"])
     severity = str(row["severity"])
     resolved = row["state"] == "resolved"
@@ -208,9 +211,9 @@ def alert(row: Mapping[str, Any], as_of_date: date, name: str) -> Alert:
         state=str(row["state"]),
         resolved=resolved,
         prompt_id=str(row["prompt_id"]),
-        prompt=name,
+        prompt=prompt_name(known or row),
         domain=str(row["domain"] or "no domain"),
-        href=prompt_href(row),
+        href=prompt_href(known) if known else "prompts.html",
         message=str(row["message"] or ""),
         recommendation=str(row["recommendation"] or ""),
         evidence=f"{observed} in the {period.removeprefix('the ')}, should be {side} {limit}{of}",
@@ -220,14 +223,14 @@ def alert(row: Mapping[str, Any], as_of_date: date, name: str) -> Alert:
     )
 
 
-def alerts(frame: pd.DataFrame, as_of_date: date, names: Mapping[str, str]) -> tuple[Alert, ...]:
+def alerts(
+    frame: pd.DataFrame, as_of_date: date, prompts: Mapping[str, Mapping[str, Any]]
+) -> tuple[Alert, ...]:
     """All episodes in the frame's order: the worst and longest open first.
 
-    ``names`` are the prompts' names by `prompt_id`; one that is missing there keeps its key.
+    ``prompts`` are today's prompts by `prompt_id`, each with its names.
     """
-    return tuple(
-        alert(row, as_of_date, names.get(row["prompt_id"], str(row["prompt_name"]))) for row in records(frame)
-    )
+    return tuple(alert(row, as_of_date, prompts.get(row["prompt_id"])) for row in records(frame))
 
 
 def _build_check(options: ReportOptions) -> Check:

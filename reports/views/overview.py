@@ -412,8 +412,8 @@ def overview(
     ranked: dict[str, list[dict[str, Any]]] = {period: [] for period in PERIODS}
     for row in records(top):
         ranked[row["period"]].append(row)
-    names = {row["prompt_id"]: prompt_name(row) for rows in by_period.values() for row in rows}
-    all_alerts = alerts(alert_rows, as_of_date, names)
+    known = {row["prompt_id"]: row for rows in by_period.values() for row in rows}
+    all_alerts = alerts(alert_rows, as_of_date, known)
     open_alerts = tuple(one for one in all_alerts if not one.resolved)
     days = records(daily)
     first_use: date | None = min((row["usage_date"] for row in days), default=None)

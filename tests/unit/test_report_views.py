@@ -244,9 +244,15 @@ def test_alerts_are_grouped_by_severity_with_the_resolved_apart() -> None:
         {"alert_id": "2", "prompt_id": "b", "severity": "low", "rule": "a_new_rule"},
         {"alert_id": "3", "prompt_id": "c", "state": "resolved"},
     )
-    page = alerts_page(alert_rows=rows, names={"a": "Alpha"}, options=frames.options())
+    page = alerts_page(
+        alert_rows=rows,
+        prompts={"a": {"prompt_id": "a", "prompt_name": "a", "display_name": "Alpha"}},
+        options=frames.options(),
+    )
     assert [(group.key, len(group.alerts)) for group in page.severities] == [("high", 1), ("low", 1)]
     slow = page.severities[0].alerts[0]
+    assert slow.href.startswith("prompts/a-")
+    assert page.severities[1].alerts[0].href == "prompts.html"
     assert (slow.prompt, slow.rule_label) == ("Alpha", "Slow response")
     assert slow.evidence == "7.19\u202fs in the last 30 days, should be at most 5\u202fs, sample 184"
     assert slow.since == "since 1 Mar 2026 (new)"
