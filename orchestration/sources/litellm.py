@@ -195,7 +195,7 @@ def _found(rule: TagOrPath) -> sql.Composable:
                 case when jsonb_typeof(to_jsonb(request_tags)) = 'array' then to_jsonb(request_tags)
                 else '[]' end
             ) with ordinality as tags (tag, place)
-            where starts_with(tag, {prefix})
+            where starts_with(tag, {prefix}) and tag <> {prefix}
             order by place
             limit 1
         )
