@@ -90,12 +90,14 @@ def cost_anomalies(daily: pd.DataFrame, as_of_date: date) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS)
     keys = ["prompt_id", "model"]
     priced["cost_per_use"] = priced["total_cost"] / priced["priced_count"]
-    series = priced.groupby(keys, dropna=False, sort=False)
+    series = priced.groupby(keys, dropna=False, sort=False, observed=True)
     row, day = series.ngroup().to_numpy(), series.cumcount().to_numpy()
     values = np.full((series.ngroups, int(day.max()) + 1), np.nan)
     values[row, day] = priced["cost_per_use"].to_numpy()
     usual = np.exp(_median(np.log(values))[row, 0])
     found = priced.assign(
+        usage_date=pd.to_datetime(priced["usage_date"]).dt.date,
+        priced_count=priced["priced_count"].astype("int64"),
         usual_cost_per_use=usual,
         excess_cost=priced["total_cost"] - usual * priced["priced_count"],
         score=robust_scores(values)[row, day],

@@ -417,7 +417,7 @@ def usage_forecasts(daily: pd.DataFrame, as_of_date: date) -> pd.DataFrame:
     """
     if daily.empty:
         return pd.DataFrame(columns=COLUMNS)
-    prompts, prompt = np.unique(daily["prompt_id"].to_numpy(dtype=str), return_inverse=True)
+    prompt, prompts = pd.factorize(daily["prompt_id"])
 
     def column_of(days: pd.Series) -> Integers:
         past = (pd.Timestamp(as_of_date) - pd.to_datetime(days)).dt.days

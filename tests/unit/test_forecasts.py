@@ -255,6 +255,15 @@ def test_cents_too_few_days_and_too_few_uses_are_no_anomaly() -> None:
     assert cost_anomalies(costs(0.02 * spike).iloc[:0], AS_OF).empty
 
 
+@pytest.mark.parametrize("dtype", ["object", "category"])
+def test_uses_of_no_known_model_are_a_series_of_their_own(dtype: str) -> None:
+    spike = np.where(np.arange(60) == 30, 50.0, 1.0)
+    both = pd.concat([costs(0.02 * spike).assign(model=None), costs(np.full(60, 1.0))], ignore_index=True)
+    found = cost_anomalies(both.astype({"model": dtype, "prompt_id": dtype}), AS_OF)
+    assert len(found) == 1
+    assert found["model"].isna().all()
+
+
 def test_what_is_usual_is_told_by_prompt_and_model() -> None:
     dear, cheap = costs(np.full(60, 2.0), prompt="dear"), costs(np.full(60, 0.02), prompt="cheap")
     assert cost_anomalies(pd.concat([dear, cheap], ignore_index=True), AS_OF).empty
