@@ -207,7 +207,7 @@ class _Ratings:
             ) without rowid;
             """
         )
-        self.has_traces = False
+        self.has_any = self.has_traces = False
 
     def close(self) -> None:
         self._database.close()
@@ -220,6 +220,7 @@ class _Ratings:
             self.has_traces = True
         else:
             return
+        self.has_any = True
         self._database.execute(
             """
             insert into ratings (target, at, rating, source, place, is_new) values (?, ?, ?, ?, ?, ?)
@@ -249,6 +250,8 @@ class _Ratings:
 
     def of(self, use: Use) -> tuple[Mapping[str, Any], bool]:
         """A use's rating as canonical columns, and whether it may be another than when it was loaded."""
+        if not self.has_any:
+            return {}, False
         found: list[tuple[Any, ...]] = []
         changed = False
         if use.trace is not None and self.has_traces and (row := self._row(_key("trace", use.trace))):

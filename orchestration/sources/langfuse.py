@@ -9,6 +9,7 @@ has them), and agents.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -24,6 +25,8 @@ from orchestration.sources.csv_text import CsvText, DamagedError, HeaderError
 from orchestration.sources.exports import Event, ExportReader, Fault, Rated, Use
 from orchestration.sources.landing import Landing, fingerprint
 from orchestration.sources.protocol import BATCH_ROWS, Reading
+
+log = logging.getLogger(__name__)
 
 _OBSERVATIONS, _ENRICHED, _SCORES, _MANIFESTS = "observations", "observations_v2", "scores", "manifests"
 _TABLES = (_OBSERVATIONS, _ENRICHED, _SCORES)
@@ -106,13 +109,18 @@ def _exported(found: Sequence[Path], *, with_manifests: bool) -> list[Path]:
     """
     ready = {path for path in found if path.parent.name in _TABLES and _format(path)}
     paths: set[Path] = set()
-    if with_manifests:
-        for manifest in found:
-            if manifest.parent.name == _MANIFESTS and manifest.suffix == ".json":
-                named = _named(manifest)
-                paths |= {manifest} if named is None else named & ready
-    else:
+    manifests = [path for path in found if path.parent.name == _MANIFESTS and path.suffix == ".json"]
+    if not with_manifests:
         paths = ready
+    elif ready and not manifests:
+        log.warning(
+            "none of %d exports of Langfuse is named by a manifest, so none is read; where that Langfuse "
+            "writes no manifests, set `manifests: false`", len(ready),
+        )  # fmt: skip
+    else:
+        for manifest in manifests:
+            named = _named(manifest)
+            paths |= {manifest} if named is None else named & ready
     enriched = {(path.parent.parent, _run(path)) for path in paths if path.parent.name == _ENRICHED}
     return sorted(
         path

@@ -191,9 +191,12 @@ def test_a_cost_is_the_total_else_the_sum_of_its_parts(
 # -- which files
 
 
-def test_only_what_a_manifest_names_is_read(export: Export, bucket: Bucket) -> None:
+def test_only_what_a_manifest_names_is_read(
+    export: Export, bucket: Bucket, caplog: pytest.LogCaptureFixture
+) -> None:
     bucket.put("observations", "a.jsonl", lines(observation("a")))
     assert export.read() == []
+    assert "none of 1 exports of Langfuse is named by a manifest" in caplog.text
     bucket.put("observations", "b.jsonl", lines(observation("b")))
     bucket.manifest("a", "observations/a.jsonl", "traces/a.jsonl", "scores/not-there-yet.jsonl")
     assert set(export.uses()) == {"a"}
