@@ -1,3 +1,5 @@
+{{ config(meta={'dagster': {'ref': {'name': 'dashboard_metrics'}}}) }}
+
 -- Business reason: a reader who adds up the prompts must arrive at the dashboard.
 with dashboard as (
     select * from {{ ref('dashboard_metrics') }}

@@ -1,3 +1,5 @@
+{{ config(meta={'dagster': {'ref': {'name': 'prompt_usage_daily'}}}) }}
+
 -- Business reason: the daily mart feeds every chart, the summary every table; a page that
 -- shows both must show the same numbers.
 with usage_daily as (

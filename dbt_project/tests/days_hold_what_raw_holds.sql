@@ -1,3 +1,5 @@
+{{ config(meta={'dagster': {'ref': {'name': 'int_prompt_usage_daily'}}}) }}
+
 -- Business reason: every number of every mart is a sum of days. A day that misses a use,
 -- or holds it twice, is wrong everywhere. Looks at the days this run built and their
 -- neighbours, less those that a load has touched again in the meantime.

@@ -1,3 +1,5 @@
+{{ config(meta={'dagster': {'ref': {'name': 'prompt_performance_summary'}}}) }}
+
 -- Business reason: all windows end on the same day, so a month that counts fewer uses
 -- than its week means that a window or a join is wrong.
 with summary as (

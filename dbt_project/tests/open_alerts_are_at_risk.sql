@@ -1,3 +1,5 @@
+{{ config(meta={'dagster': {'ref': {'name': 'performance_alerts'}}}) }}
+
 -- Business reason: a prompt that is called healthy on one page and has an alert on
 -- another would make both unbelievable.
 with alerts as (

@@ -183,20 +183,26 @@ def test_a_failed_test_stops_the_report_and_tells_the_owner(prism: Prism, inbox:
     index = prism.folder / ".prism" / "reports" / as_of / "index.html"
     before, mails = index.stat().st_mtime_ns, len(inbox.mails)
     with prism.connect() as connection:
-        # a use that goes without a trace: no batch says that its day was touched
-        connection.execute(
-            "create table public.lost as select * from raw.prompt_usage order by usage_id limit 1"
-        )
-        connection.execute(
-            "delete from raw.prompt_usage where usage_id in (select usage_id from public.lost)"
-        )
+        # a day with more successes than uses
+        broken = connection.execute(
+            """
+            update intermediate.int_prompt_usage_daily set success_count = success_count + 1000
+            where ctid = (select min(ctid) from intermediate.int_prompt_usage_daily)
+            returning usage_date
+            """
+        ).fetchone()
+    assert broken is not None
     try:
         done = prism("run", fails=True)
     finally:
         with prism.connect() as connection:
-            connection.execute("insert into raw.prompt_usage select * from public.lost")
+            connection.execute(
+                "update intermediate.int_prompt_usage_daily set success_count = success_count - 1000"
+                " where success_count >= 1000"
+            )
     assert "is red, so no report is made" in done.stderr
     assert index.stat().st_mtime_ns == before
+    assert "rates_and_counts_are_possible" in done.stderr
     ((recipient, subject),) = inbox.mails[mails:]
     assert recipient == "owner@example.com"
     assert "no fresh report" in subject
