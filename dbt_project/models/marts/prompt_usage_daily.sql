@@ -1,3 +1,29 @@
+{%- set counts = [
+    'usage_count', 'outcome_count', 'success_count', 'error_known_count',
+    'error_count', 'rated_count', 'response_time_count', 'priced_count',
+    'priced_success_count', 'unpriced_count',
+] -%}
+{#- null over no known value -#}
+{%- set sums = {
+    'rating_sum': 'double precision',
+    'response_time_sum_ms': 'double precision',
+    'input_tokens': 'bigint',
+    'output_tokens': 'bigint',
+    'total_tokens': 'bigint',
+    'total_cost': 'numeric(20, 10)',
+} -%}
+{#- what the spread of single uses is computed from -#}
+{%- set spreads = {
+    'rating_square_sum': 'double precision',
+    'cost_square_sum': 'double precision',
+    'response_time_log_count': 'bigint',
+    'response_time_log_sum': 'double precision',
+    'response_time_log_square_sum': 'double precision',
+} -%}
+{%- set measures = dict.fromkeys(counts, 'bigint') -%}
+{%- do measures.update(sums) -%}
+{%- do measures.update(spreads) -%}
+
 with usage as (
     select * from {{ ref('int_prompt_usage_daily') }}
     where usage_date <= {{ as_of_date() }}
@@ -15,50 +41,57 @@ agent_keys as (
     select * from {{ ref('int_agent_keys') }}
 ),
 
-final as (
+named as not materialized (
     select
-        -- the grain
-        usage.usage_date,
+        usage.*,
         prompts.prompt_id,
         prompts.prompt_name,
-        usage.prompt_version,
         agent_keys.agent_name,
-        usage.model,
-        -- counts
-        sum(usage.usage_count)::bigint as usage_count,
-        sum(usage.outcome_count)::bigint as outcome_count,
-        sum(usage.success_count)::bigint as success_count,
-        sum(usage.error_known_count)::bigint as error_known_count,
-        sum(usage.error_count)::bigint as error_count,
-        sum(usage.rated_count)::bigint as rated_count,
-        sum(usage.response_time_count)::bigint as response_time_count,
-        sum(usage.priced_count)::bigint as priced_count,
-        sum(usage.priced_success_count)::bigint as priced_success_count,
-        sum(usage.unpriced_count)::bigint as unpriced_count,
-        -- sums, null over no known value
-        sum(usage.rating_sum) as rating_sum,
-        sum(usage.response_time_sum_ms) as response_time_sum_ms,
-        sum(usage.input_tokens)::bigint as input_tokens,
-        sum(usage.output_tokens)::bigint as output_tokens,
-        sum(usage.total_tokens)::bigint as total_tokens,
-        sum(usage.total_cost)::numeric(20, 10) as total_cost,
-        -- what the spread of single uses is computed from
-        sum(usage.rating_square_sum) as rating_square_sum,
-        sum(usage.cost_square_sum) as cost_square_sum,
-        sum(usage.response_time_log_count)::bigint as response_time_log_count,
-        sum(usage.response_time_log_sum) as response_time_log_sum,
-        sum(usage.response_time_log_square_sum) as response_time_log_square_sum
+        prompt_keys.is_sole_key
+        and coalesce(agent_keys.is_sole_key, true) as is_alone
     from usage
     inner join prompt_keys on usage.prompt_key = prompt_keys.prompt_key
     inner join prompts on prompt_keys.prompt_id = prompts.prompt_id
     left join agent_keys on usage.agent_key = agent_keys.agent_key
+),
+
+-- most rows are one already: summing those up, too, takes twice as long
+alone as (
+    select
+        usage_date,
+        prompt_id,
+        prompt_name,
+        prompt_version,
+        agent_name,
+        {%- for name, type in measures.items() %}
+        {{ name }}::{{ type }} as {{ name }},
+        {%- endfor %}
+        model
+    from named
+    where is_alone
+),
+
+summed as (
+    select
+        usage_date,
+        prompt_id,
+        prompt_name,
+        prompt_version,
+        agent_name,
+        {%- for name, type in measures.items() %}
+        sum({{ name }})::{{ type }} as {{ name }},
+        {%- endfor %}
+        model
+    from named
+    where not is_alone
     group by
-        usage.usage_date,
-        prompts.prompt_id,
-        prompts.prompt_name,
-        usage.prompt_version,
-        agent_keys.agent_name,
-        usage.model
+        usage_date, prompt_id, prompt_name, prompt_version, agent_name, model
+),
+
+final as (
+    select * from alone
+    union all
+    select * from summed
 )
 
 select * from final

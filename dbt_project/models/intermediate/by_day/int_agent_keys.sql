@@ -20,7 +20,7 @@ names as (
     select distinct agent_name from agents
 ),
 
-final as (
+resolved as (
     select
         usage.agent_key,
         coalesce(ids.agent_name, names.agent_name, usage.agent_key)
@@ -28,6 +28,14 @@ final as (
     from usage
     left join ids on usage.agent_key = ids.agent_id
     left join names on usage.agent_key = names.agent_name
+),
+
+final as (
+    select
+        agent_key,
+        agent_name,
+        count(*) over (partition by agent_name) = 1 as is_sole_key
+    from resolved
 )
 
 select * from final

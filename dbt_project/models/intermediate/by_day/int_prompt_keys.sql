@@ -1,5 +1,11 @@
+{{ config(post_hook="analyze {{ this }}") }}
+
 with usage as (
-    select distinct prompt_key from {{ ref('int_prompt_usage_daily') }}
+    select
+        prompt_key,
+        min(source) = max(source) as has_one_source
+    from {{ ref('int_prompt_usage_daily') }}
+    group by prompt_key
 ),
 
 library as (
@@ -16,9 +22,10 @@ names as (
         prompt_name asc, created_at asc nulls last, source asc, prompt_id asc
 ),
 
-final as (
+resolved as (
     select
         usage.prompt_key,
+        usage.has_one_source,
         coalesce(
             library.prompt_id,
             names.prompt_id,
@@ -28,6 +35,16 @@ final as (
     from usage
     left join library on usage.prompt_key = library.prompt_id
     left join names on usage.prompt_key = names.prompt_name
+),
+
+final as (
+    select
+        prompt_key,
+        prompt_id,
+        is_listed,
+        has_one_source and count(*) over (partition by prompt_id) = 1
+            as is_sole_key
+    from resolved
 )
 
 select * from final

@@ -35,15 +35,26 @@ last_visits as (
     group by prompt_keys.prompt_id, sessions.source, sessions.session_id
 ),
 
+-- there are far fewer days than visitors to hold against every period
+last_days as (
+    select
+        prompt_id,
+        last_date,
+        count(*) filter (where kind = 'user') as user_count,
+        count(*) filter (where kind = 'session') as session_count
+    from last_visits
+    group by prompt_id, last_date
+),
+
 final as (
     select
         periods.period,
-        last_visits.prompt_id,
-        count(*) filter (where last_visits.kind = 'user') as user_count,
-        count(*) filter (where last_visits.kind = 'session') as session_count
-    from last_visits
-    inner join periods on last_visits.last_date >= periods.period_start
-    group by periods.period, last_visits.prompt_id
+        last_days.prompt_id,
+        sum(last_days.user_count)::bigint as user_count,
+        sum(last_days.session_count)::bigint as session_count
+    from last_days
+    inner join periods on last_days.last_date >= periods.period_start
+    group by periods.period, last_days.prompt_id
 )
 
 select * from final
