@@ -210,9 +210,10 @@ def prompt_comparisons(
 
     ``versions`` has a row a prompt and version: ``prompt_id, prompt_version, first_used_on, last_used_on``
     and :data:`SUFFICIENT`. ``daily`` has ``usage_date, prompt_id``, the columns of :data:`ARMS` and
-    :data:`SUFFICIENT`, from the first experiment's start on. ``experiments`` is the seed: ``experiment,
-    compares, prompt, control, variant, metric, starts_on, ends_on``. The two kinds are corrected apart, so
-    that what was declared beforehand does not pay for what is compared as a matter of course.
+    :data:`SUFFICIENT`, from the first experiment's start on, of the arms at least. ``experiments`` is the
+    seed: ``experiment, compares, prompt, control, variant, metric, starts_on, ends_on``. The two kinds are
+    corrected apart, so that what was declared beforehand does not pay for what is compared as a matter of
+    course.
     """
     pairs = pd.concat([_version_pairs(versions), _experiment_pairs(daily, experiments)], ignore_index=True)
     return compare(pairs).pipe(lambda frame: frame.assign(comparison_id=_ids(frame)))[COLUMNS]
