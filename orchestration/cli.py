@@ -201,6 +201,12 @@ def load(
     file: Annotated[
         Path | None, typer.Option("--file", exists=True, dir_okay=False, help="One file for that source.")
     ] = None,
+    accept_deletions: Annotated[
+        bool,
+        typer.Option(
+            "--accept-deletions", help="Mark deleted what is gone at the source, however much it is."
+        ),
+    ] = False,
 ) -> None:
     """Loads what is new from one or all configured sources."""
     from orchestration import warehouse
@@ -228,6 +234,7 @@ def load(
                 settings,
                 files=[file.resolve()] if file else None,
                 progress=progress.count(one.name),
+                accept_deletions=accept_deletions,
             )
         except PrismError as error:
             failures.append(str(error))

@@ -90,6 +90,7 @@ class ApplicationSource(_Source):
     db_schema: str = Field(default="public", alias="schema")
     overlap_minutes: int = Field(default=60, ge=0)
     reread_days: int = Field(default=14, ge=0)
+    compare_days: int = Field(default=35, ge=0, le=3660)
 
 
 class FilesSource(_Source):

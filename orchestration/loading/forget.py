@@ -6,7 +6,10 @@ from psycopg import sql
 
 from orchestration.warehouse import Warehouse
 
-_TABLES = ("prompt_texts", "prompt_usage", "agent_prompts", "agents", "prompt_versions", "prompts")
+_TABLES = (
+    "prompt_texts", "prompt_usage", "agent_prompts", "agents", "prompt_versions", "prompts",
+    "reconciliations",
+)  # fmt: skip
 
 
 def forget_source(warehouse: Warehouse, source: str, timezone: str) -> int:

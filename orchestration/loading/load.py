@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,9 +20,10 @@ import psycopg
 import pyarrow as pa
 
 from orchestration.errors import PrismError
-from orchestration.loading import library, merge
-from orchestration.loading.validate import Checked, Rules, check
+from orchestration.loading import library, merge, reconcile
+from orchestration.loading.validate import REJECTS, Checked, Rules, check
 from orchestration.settings import Settings, Source
+from orchestration.sources.comparison import ComparableReader, Comparison, Days
 from orchestration.sources.open import open_source
 from orchestration.sources.protocol import Batch, Entity, Reader, SourceLostError
 from orchestration.warehouse import Warehouse
@@ -74,20 +75,25 @@ def load_source(
     *,
     files: Sequence[Path] | None = None,
     progress: Progress | None = None,
+    accept_deletions: bool = False,
 ) -> list[BatchResult]:
     """Loads what is new of one source; ``files`` instead of those that its path names.
 
-    Returns one result a batch. Loading the same again changes nothing. Raises :class:`PrismError` where
-    the source can't be read, lacks what is required or the warehouse stays away; batches that were
-    committed before stand, and the next load goes on from them.
+    A source that can be compared is: days that differ are read again, and what is gone there is marked
+    deleted; more than a tenth of it only with ``accept_deletions``. Returns one result a batch. Loading
+    the same again changes nothing. Raises :class:`PrismError` where the source can't be read, lacks what
+    is required or the warehouse stays away; batches that were committed before stand, and the next load
+    goes on from them.
     """
     with _Session(warehouse) as session:
-        load = _Load(session, source, settings, progress)
+        load = _Load(session, source, settings, progress, accept_deletions=accept_deletions)
         for attempt in range(_READ_ATTEMPTS):
             try:
                 with open_source(source, settings, warehouse, files=files).reader() as reader:
                     for entity in reader.entities:
                         load.entity(reader, entity)
+                    if isinstance(reader, ComparableReader) and (comparison := reader.comparison()):
+                        load.compare(reader, comparison)
                 break
             except SourceLostError as error:
                 if attempt == _READ_ATTEMPTS - 1:
@@ -116,8 +122,16 @@ class _Load:
     """One load of one source."""
 
     def __init__(
-        self, session: _Session, source: Source, settings: Settings, progress: Progress | None
+        self,
+        session: _Session,
+        source: Source,
+        settings: Settings,
+        progress: Progress | None,
+        *,
+        accept_deletions: bool,
     ) -> None:
+        self._accept_deletions = accept_deletions
+        self._zone = settings.zone
         self.results: list[BatchResult] = []
         self._session = session
         self._source = source.name
@@ -139,6 +153,79 @@ class _Load:
         if entity != "usage":
             self._library(reader, entity, batches)
             return
+        self._uses(reader, batches)
+
+    def compare(self, reader: Reader, comparison: Comparison) -> None:
+        """The last days there and here: what differs is read again, what is gone there marked deleted."""
+        today = self._rules.now.astimezone(self._zone).date()
+        days = Days(today - timedelta(days=comparison.days), today, self._timezone)
+        theirs = comparison.totals(days, reconcile.RANGES)
+
+        def compared(connection: psycopg.Connection) -> reconcile.Found:
+            return reconcile.compare(connection, self._source, days, comparison.compared, theirs)
+
+        found = self._session.run(compared)
+        differed = found.to_read()
+        mended: dict[date, reconcile.Mended] = {}
+        if differed:
+            mended = self._mend(reader, comparison, days, differed, found.kept_rows)
+            log.warning(
+                "source %s: %d of its last %d days differed from what was loaded: %s",
+                self._source, len(differed), comparison.days,
+                ", ".join(f"{fate} {sum(getattr(day, fate) for day in mended.values()):,}"
+                          for fate in ("inserted", "updated", "deleted")),
+            )  # fmt: skip
+            found = self._session.run(compared)
+        self._session.run(
+            lambda connection: reconcile.keep(connection, self._source, found, differed, mended)
+        )
+
+    def _mend(
+        self, reader: Reader, comparison: Comparison, days: Days, differed: Sequence[date], kept: int
+    ) -> dict[date, reconcile.Mended]:
+        """Reads the days that differed again. Nothing is written where too much would be marked deleted."""
+        missing: list[str] = []
+        for day in differed:
+            there = set(comparison.keys(days.only(day)))
+            here = self._session.run(
+                lambda connection, day=day: reconcile.kept_keys(  # type: ignore[misc]
+                    connection, self._source, days.only(day)
+                )
+            )
+            missing += [key for key in here if key not in there]
+        moved = comparison.still_there(missing)
+        gone = [key for key in missing if key not in moved]
+        if not self._accept_deletions:
+            reconcile.refuse_many(len(gone), kept, source=self._source, place=comparison.place)
+        mended = {day: reconcile.Mended() for day in differed}
+        for day in differed:
+            first = len(self.results)
+            self._uses(reader, comparison.uses_of(days.only(day)))
+            mended[day].inserted = sum(result.inserted for result in self.results[first:])
+            mended[day].updated = sum(result.updated for result in self.results[first:])
+        self._uses(reader, comparison.uses_with(sorted(moved)))
+        if gone:
+            for day, count in self._mark_deleted(gone, comparison.place).items():
+                mended.setdefault(day, reconcile.Mended()).deleted = count
+        return mended
+
+    def _mark_deleted(self, gone: Sequence[str], place: str) -> dict[date, int]:
+        by_day: dict[date, int] = {}
+        batch_id = self._batch_id()
+
+        def work(connection: psycopg.Connection) -> merge.Merged:
+            nonlocal by_day
+            merged, by_day = reconcile.mark_deleted(
+                connection, gone, source=self._source, batch_id=batch_id, timezone=self._timezone
+            )
+            return merged
+
+        nothing = Checked("usage", pa.table({}), 0, REJECTS.empty_table(), 0)
+        self._write("usage", f"{place}, deleted there", None, nothing, datetime.now(UTC), batch_id, work)
+        return by_day
+
+    def _uses(self, reader: Reader, batches: Generator[Batch]) -> None:
+        """Batches of uses, judged and merged."""
         with closing(batches), ThreadPoolExecutor(max_workers=1) as ahead:
             # while the server merges one batch, the next is read and checked
             upcoming = ahead.submit(self._prepared, reader, batches, self._batch_id())
@@ -228,6 +315,7 @@ class _Load:
                 source=self._source,
                 batch_id=batch_id,
                 complete=not whole.rejected,
+                accept_deletions=self._accept_deletions,
                 own_versions="prompt_versions" in reader.entities,
             )
 

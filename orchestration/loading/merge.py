@@ -49,7 +49,7 @@ _TEXTS = ("user_prompt", "enhanced_prompt")
 _PART_ROWS = 5000
 Encoded = Sequence[pa.Buffer]
 
-# A library that shrinks by more than this share, and by more than this many rows, is a fault at its source.
+# A source that shrinks by more than this share, and by more than this many rows, is at fault itself.
 _MOST_DELETED = 0.1
 _FEW = 5
 
@@ -267,12 +267,13 @@ def merge_library(
     batch_id: int,
     complete: bool,
     own_versions: bool,
+    accept_deletions: bool,
 ) -> Merged:
     """Makes ``raw`` hold just these rows of a source's library, one of each key.
 
     Rows that are gone are marked deleted, unless the reading was not ``complete``. Prompts get their
     versions by content where the source keeps none (``own_versions`` false). Raises :class:`PrismError`
-    where more than a tenth would be marked deleted.
+    where more than a tenth would be marked deleted, unless ``accept_deletions``.
     """
     table = sql.Identifier("raw", entity)
     columns = _LIBRARY[entity]
@@ -320,13 +321,13 @@ def merge_library(
     ).fetchone()
     assert row is not None
     known, living, gone = row
-    if complete and gone > _FEW and gone > living * _MOST_DELETED:
+    if complete and not accept_deletions and too_many(gone, living):
         raise PrismError(
             f"{gone} of the {living} {entity.replace('_', ' ')} known so far are not there any more; "
             "nothing of them was loaded",
             where=f"source {source}",
-            mend="Look for what filters the source. If they were deleted on purpose, set deleted_at of this "
-            f"source's rows in raw.{entity} to now(): those still there come back with the next load.",
+            mend="Look for what filters the source. If they were deleted on purpose, "
+            f"run: prism load {source} --accept-deletions",
         )
     changed = connection.execute(
         sql.SQL(
@@ -358,6 +359,11 @@ def merge_library(
         _append_versions(connection, values)
     updated = changed - inserted
     return Merged(inserted, updated, rows.num_rows - inserted - updated, deleted=deleted)
+
+
+def too_many(gone: int, living: int) -> bool:
+    """Whether what is gone at a source is more than people delete: a fault there, or a filter."""
+    return gone > _FEW and gone > living * _MOST_DELETED
 
 
 def _append_versions(connection: psycopg.Connection, values: Mapping[str, Any]) -> None:

@@ -2,8 +2,8 @@
 
 All is read in one snapshot, read only, with row security off: a role that sees only some of the rows is
 an error, not a small source. Usage comes in the order of (updated_at, id), from some time before the
-last watermark on. What it can't know: uses that were deleted there, and changes that leave
-``updated_at`` as it was.
+last watermark on. Uses that were deleted there, and changes that leave ``updated_at`` as it was, are found
+by comparing the last days. What it can't know: what happened so to older ones.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from psycopg import sql
 
 from orchestration.errors import PrismError
 from orchestration.settings import ApplicationSource
+from orchestration.sources.comparison import INSTANTS, Comparison
 from orchestration.sources.protocol import CANONICAL, Batch, Entity, Reading, Watermarks
 from orchestration.sources.snapshot import Snapshot, TableColumn, open_snapshot
 from orchestration.warehouse import describe
@@ -113,22 +114,10 @@ class ApplicationReader:
 
     def batches(self, entity: Entity, watermarks: Watermarks) -> Generator[Batch]:
         """The rows of one table; of usage those since the watermark, less the overlap."""
-        table = _TABLES[entity]
-        place = f"{self._source.db_schema}.{table}"
+        place, table_name = self._place(entity)
         columns = self._tables[entity]
-        given = {
-            name: _NAMES[entity].get(name, name)
-            for name in CANONICAL[entity]
-            if _NAMES[entity].get(name, name) in columns
-            and (self._with_texts or entity != "usage" or name not in _TEXTS)
-        }
-        selected = {
-            name: sql.SQL("array_to_json({})" if columns[theirs].is_array else "{}").format(
-                sql.Identifier(theirs)
-            )
-            for name, theirs in given.items()
-        }
-        table_name = sql.Identifier(self._source.db_schema, table)
+        given = self._given(entity)
+        selected = self._selected(entity)
         if entity != "usage":
             key: sql.Composable = (
                 sql.Identifier("id")
@@ -153,6 +142,45 @@ class ApplicationReader:
             since=self._snapshot.since(mark, back),
             mark=mark,
         )
+
+    def comparison(self) -> Comparison | None:
+        """The last days of usage, to be compared with what was loaded of them."""
+        columns = self._tables["usage"]
+        if not self._source.compare_days or columns["created_at"].type not in INSTANTS:
+            return None
+        place, table = self._place("usage")
+        return Comparison(
+            self._snapshot,
+            place,
+            table,
+            columns=self._selected("usage"),
+            theirs=self._given("usage"),
+            types=columns,
+            days=self._source.compare_days,
+        )
+
+    def _place(self, entity: Entity) -> tuple[str, sql.Identifier]:
+        """A table's name for people, and for SQL."""
+        schema, table = self._source.db_schema, _TABLES[entity]
+        return f"{schema}.{table}", sql.Identifier(schema, table)
+
+    def _given(self, entity: Entity) -> dict[str, str]:
+        """What the table has of the canonical columns, and what it calls them."""
+        return {
+            name: _NAMES[entity].get(name, name)
+            for name in CANONICAL[entity]
+            if _NAMES[entity].get(name, name) in self._tables[entity]
+            and (self._with_texts or entity != "usage" or name not in _TEXTS)
+        }
+
+    def _selected(self, entity: Entity) -> dict[str, sql.Composable]:
+        """How each canonical column is read."""
+        return {
+            name: sql.SQL("array_to_json({})" if self._tables[entity][theirs].is_array else "{}").format(
+                sql.Identifier(theirs)
+            )
+            for name, theirs in self._given(entity).items()
+        }
 
     def _order(self, columns: Mapping[str, TableColumn]) -> tuple[sql.Composable, timedelta]:
         """What usage is ordered by, and how far before its watermark it is read again."""

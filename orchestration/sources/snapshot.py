@@ -105,11 +105,12 @@ class Snapshot:
         order: sql.Composable | None = None,
         since: datetime | None = None,
         mark: Mapping[str, Any] | None = None,
+        where: sql.Composable | None = None,
     ) -> Generator[Batch]:
         """The rows of a table, ``columns`` by canonical name, each called by its ``key``.
 
         With an ``order`` (a time) they come in it, those at ``since`` and later, and each batch keeps how
-        far it read, never before ``mark``.
+        far it read, never before ``mark``. Without one, ``where`` may say which rows.
         """
         instant = order if order is not None else sql.SQL("null::timestamptz")
         selected = [
@@ -127,6 +128,8 @@ class Snapshot:
             query += sql.SQL(" where {order} >= {since} or {order} is null").format(
                 order=instant, since=sql.Literal(since)
             )
+        if where is not None:
+            query += sql.SQL(" where {}").format(where)
         if order is not None:
             query += sql.SQL(" order by {}, {}").format(order, key)
         assembly = Assembly(entity, place)
@@ -140,22 +143,33 @@ class Snapshot:
         batch = assembly.take(None)
         yield _with_mark(batch, _moved(mark, batch))
 
+    def fetch(self, query: sql.Composed, place: str) -> list[tuple[Any, ...]]:
+        """The query's rows, all at once."""
+        with self._reading(place):
+            return self._connection.execute(query).fetchall()
+
     def _copy(self, query: sql.Composable, place: str) -> Iterator[bytes]:
         """The query's rows as CSV, as the server sends them."""
+        with (
+            self._reading(place),
+            self._connection.cursor() as cursor,
+            cursor.copy(sql.SQL("copy ({}) to stdout (format csv)").format(query)) as copy,
+        ):
+            parts: list[bytes] = []
+            size = 0
+            for row in copy:
+                parts.append(bytes(row))
+                size += len(row)
+                if size >= _CHUNK:
+                    yield b"".join(parts)
+                    parts, size = [], 0
+            yield b"".join(parts)
+
+    @contextmanager
+    def _reading(self, place: str) -> Iterator[None]:
+        """What the server says against reading ``place``, as messages of ours."""
         try:
-            with (
-                self._connection.cursor() as cursor,
-                cursor.copy(sql.SQL("copy ({}) to stdout (format csv)").format(query)) as copy,
-            ):
-                parts: list[bytes] = []
-                size = 0
-                for row in copy:
-                    parts.append(bytes(row))
-                    size += len(row)
-                    if size >= _CHUNK:
-                        yield b"".join(parts)
-                        parts, size = [], 0
-                yield b"".join(parts)
+            yield
         except psycopg.errors.InsufficientPrivilege as error:
             filtered = "row-level security" in str(error)
             raise PrismError(

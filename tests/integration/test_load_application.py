@@ -33,13 +33,13 @@ class Application:
         self.source = ApplicationSource(name="prism", type="application", schema="app")
         self.privacy: dict[str, str] = {}
 
-    def load(self, **changes: Any) -> list[BatchResult]:
+    def load(self, *, accept_deletions: bool = False, **changes: Any) -> list[BatchResult]:
         source = self.source.model_copy(update=changes)
         config = Config.model_validate({"privacy": self.privacy, "timezone": "Europe/Berlin"})
         settings = Settings(
             home=self.folder, config_path=self.folder / "prism.yaml", config=config, hmac_key_text=KEY
         )
-        return load_source(self.warehouse, source, settings)
+        return load_source(self.warehouse, source, settings, accept_deletions=accept_deletions)
 
     def usage(self, **changes: Any) -> BatchResult:
         """The load's one batch of usage."""
@@ -303,10 +303,189 @@ def test_a_prompt_that_is_deleted_there_is_marked_and_comes_back(app: Applicatio
     assert app.run("select name from raw.prompts where deleted_at is not null") == [("gone",)]
 
 
+def test_a_library_that_shrank_on_purpose_is_accepted_where_somebody_says_so(app: Application) -> None:
+    app.run("insert into prompts (name) select 'p' || n from generate_series(1, 20) as n")
+    app.load()
+    app.run("delete from prompts where name like 'p%%'", [])
+    with pytest.raises(PrismError, match="20 of the 21 prompts known so far"):
+        app.load()
+    app.load(accept_deletions=True)
+    assert app.run("select name from raw.prompts where deleted_at is null") == [("greet",)]
+
+
 def test_a_use_of_an_unknown_prompt_is_kept(app: Application) -> None:
     app.run("alter table prompt_usage drop constraint prompt_usage_prompt_id_fkey")
     app.use(prompt_id=AGENT)
     assert app.usage().inserted == 1
+
+
+# -- the comparison of the last days
+
+
+def uses_of(results: list[BatchResult]) -> dict[str, int]:
+    """What a load did with uses, in all batches."""
+    fates = ("inserted", "updated", "superseded", "rejected", "deleted")
+    batches = [result for result in results if result.entity == "usage"]
+    return {fate: done for fate in fates if (done := sum(getattr(batch, fate) for batch in batches))}
+
+
+def local_day(app: Application, at: datetime) -> Any:
+    return app.run("select (%s::timestamptz at time zone 'Europe/Berlin')::date", [at])[0][0]
+
+
+def many_uses(app: Application, days: int = 9, a_day: int = 4) -> None:
+    """Uses with all that is compared, some hours old and older, loaded."""
+    for n in range(days):
+        at = ago(days=n, hours=2)
+        app.use(
+            a_day, agent_id=AGENT, session_id="s", model=f"m{n}", prompt_version=3, response_time_ms=1234,
+            success=n % 2 == 0, rating=n % 5 + 1, tokens_used=30, input_tokens=10, output_tokens=20,
+            cost="0.1234567891", created_at=at, updated_at=at,
+        )  # fmt: skip
+    app.load()
+
+
+def test_a_source_that_agrees_is_read_no_more_than_before(app: Application) -> None:
+    many_uses(app)
+    assert len([one for one in app.load() if one.entity == "usage"]) == 1
+    assert app.run(
+        "select sum(source_count), sum(kept_count), bool_and(agrees), count(differed_at) "
+        "from raw.reconciliations"
+    ) == [(36, 36, True, 0)]
+
+
+@pytest.mark.parametrize("type_", ["real", "double precision", "numeric", "smallint", "integer"])
+def test_a_source_agrees_whatever_the_types_of_its_numbers(app: Application, type_: str) -> None:
+    app.run("alter table prompt_usage drop constraint if exists prompt_usage_rating_check")
+    for column in ("rating", "response_time_ms", "tokens_used"):
+        app.run(f"alter table prompt_usage alter {column} type {type_} using {column}::{type_}")
+    at = ago(hours=5)
+    values = {"rating": 4, "response_time_ms": 12, "tokens_used": 7}
+    if type_ in ("real", "double precision", "numeric"):
+        values = {"rating": 4.1, "response_time_ms": 0.3, "tokens_used": 7}
+    app.use(50, created_at=at, updated_at=at, **values)
+    app.load()
+    assert app.run("select agrees, differed_at from raw.reconciliations") == [(True, None)]
+
+
+def test_a_price_of_ours_is_no_difference(app: Application) -> None:
+    app.use(3, model="gpt-4o", input_tokens=1000, output_tokens=10, created_at=ago(hours=2))
+    app.load(prices=True)
+    assert app.kept("cost_source") == [("priced",)] * 3
+    assert app.run("select agrees, differed_at from raw.reconciliations") == [(True, None)]
+
+
+def test_uses_that_are_deleted_there_are_marked_and_their_days_touched(app: Application) -> None:
+    app.privacy = {"prompt_texts": "full"}
+    many_uses(app)
+    app.run("update prompt_usage set user_prompt = 'typed'")
+    app.load()
+    app.run(
+        "delete from prompt_usage where model = 'm4' "
+        "and id in (select id from prompt_usage where model = 'm4' limit 2)"
+    )
+    results = app.load()
+    assert uses_of(results) == {"deleted": 2}
+    (batch,) = (result for result in results if result.deleted)
+    touched = "select usage_date from raw.load_days where batch_id = %s"
+    assert app.run(touched, [batch.batch_id]) == [(local_day(app, ago(days=4, hours=2)),)]
+    assert app.run("select count(*) from raw.prompt_usage where deleted_at is not null") == [(2,)]
+    assert app.run("select count(*) from raw.prompt_texts") == [(34,)]
+    assert app.run(
+        "select usage_date, source_count, kept_count, agrees, deleted from raw.reconciliations "
+        "where differed_at is not null"
+    ) == [(local_day(app, ago(days=4, hours=2)), 2, 2, True, 2)]
+    assert uses_of(app.load()) == {}
+
+
+def test_a_use_that_comes_back_loses_its_mark(app: Application) -> None:
+    many_uses(app)
+    app.run("create table put_away as select * from prompt_usage where model = 'm3' limit 1")
+    app.run("delete from prompt_usage where id in (select id from put_away)")
+    assert uses_of(app.load()) == {"deleted": 1}
+    app.run("insert into prompt_usage select * from put_away")
+    assert uses_of(app.load()) == {"updated": 1}
+    assert app.run("select count(*) from raw.prompt_usage where deleted_at is not null") == [(0,)]
+
+
+def test_a_day_that_is_gone_to_its_last_use_is_marked(app: Application) -> None:
+    many_uses(app, days=12, a_day=1)
+    app.run("delete from prompt_usage where model = 'm7'")
+    assert uses_of(app.load()) == {"deleted": 1}
+    assert app.run(
+        "select source_count, kept_count, agrees from raw.reconciliations where differed_at is not null"
+    ) == [(0, 0, True)]
+
+
+def test_a_comparison_that_would_mark_over_a_tenth_stops_and_says_so(app: Application) -> None:
+    many_uses(app)
+    app.run("delete from prompt_usage where model in ('m2', 'm3')")
+    before = app.kept("*")
+    with pytest.raises(PrismError, match="8 of the last 36 uses loaded are not there any more") as failure:
+        app.load()
+    assert "prism load prism --accept-deletions" in str(failure.value)
+    assert app.kept("*") == before
+    assert uses_of(app.load(accept_deletions=True)) == {"deleted": 8}
+
+
+def test_what_the_watermark_passed_over_is_found_by_the_comparison(app: Application) -> None:
+    many_uses(app)
+    app.use(created_at=ago(days=3), updated_at=ago(days=3))
+    assert uses_of(app.load()) == {"inserted": 1}
+    assert app.run(
+        "select inserted, updated, deleted from raw.reconciliations where differed_at is not null"
+    ) == [(1, 0, 0)]
+
+
+@pytest.mark.parametrize("change", ["rating = 2", "cost = 7", "model = 'x'", "prompt_version = 9"])
+def test_a_change_that_left_updated_at_as_it_was_is_found(app: Application, change: str) -> None:
+    many_uses(app)
+    app.run("drop trigger prompt_usage_updated_at on prompt_usage")
+    app.run(f"update prompt_usage set {change} where model = 'm5'")
+    assert uses_of(app.load()) == {"updated": 4}
+
+
+@pytest.mark.parametrize("days", [6, 60])
+def test_a_use_whose_time_was_changed_is_moved_and_not_deleted(app: Application, days: int) -> None:
+    many_uses(app)
+    app.run("drop trigger prompt_usage_updated_at on prompt_usage")
+    at = ago(days=days, hours=2)
+    app.run("update prompt_usage set created_at = %s where model = 'm3'", [at])
+    assert uses_of(app.load()) == {"updated": 4}
+    assert app.run("select distinct used_at from raw.prompt_usage where model = 'm3'") == [(at,)]
+    assert app.run("select bool_and(agrees) from raw.reconciliations") == [(True,)]
+
+
+def test_older_days_are_left_alone(app: Application) -> None:
+    many_uses(app)
+    app.run("delete from prompt_usage where model = 'm6'")
+    assert uses_of(app.load(compare_days=5)) == {}
+    assert uses_of(app.load(compare_days=0)) == {}
+    assert uses_of(app.load()) == {"deleted": 4}
+
+
+def test_a_day_with_what_can_not_be_loaded_is_read_again_only_once_it_changes(app: Application) -> None:
+    many_uses(app)
+    app.use(model="x" * 1001, created_at=ago(hours=3), updated_at=ago(hours=3))
+    app.use(rating=None, prompt_id=PROMPT, created_at=ago(hours=3), updated_at=ago(hours=3))
+
+    def batches() -> int:
+        return len([result for result in app.load() if result.entity == "usage"])
+
+    assert [batches(), batches(), batches()] == [2, 1, 1]
+    today = local_day(app, ago(hours=3))
+    assert app.run("select usage_date from raw.reconciliations where not agrees") == [(today,)]
+    app.run("delete from prompt_usage where model = 'm0' and id = "
+            "(select id from prompt_usage where model = 'm0' limit 1)")  # fmt: skip
+    assert uses_of(app.load())["deleted"] == 1
+
+
+def test_a_column_that_goes_away_there_is_no_difference(app: Application) -> None:
+    many_uses(app)
+    app.run("alter table prompt_usage drop column rating")
+    app.load()
+    assert app.run("select count(rating) from raw.prompt_usage where model <> 'm0'") == [(32,)]
+    assert app.run("select bool_and(agrees), count(differed_at) from raw.reconciliations") == [(True, 0)]
 
 
 # -- rights
