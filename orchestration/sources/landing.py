@@ -8,7 +8,8 @@ from __future__ import annotations
 import glob
 import hashlib
 import logging
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,9 +90,10 @@ class Landing:
         """Whether a file is one to load, and complete as far as can be told."""
         if not path.is_file() or path.name.startswith(".") or path.name.endswith(_UNFINISHED):
             return False
-        if octets.is_being_written(path):
-            log.warning("%s is still being written; it is left for the next load", self.name(path))
-            return False
+        with _readable(path):
+            if octets.is_being_written(path):
+                log.warning("%s is still being written; it is left for the next load", self.name(path))
+                return False
         return True
 
     def _given(self, files: Sequence[Path]) -> tuple[Path, list[Path]]:
@@ -134,17 +136,32 @@ class Landing:
     def batches(self, path: Path, entity: Entity, mark: Mark, pieces: Iterable[Piece]) -> Generator[Batch]:
         """A file's rows; the last batch keeps the file's mark, unless it changed meanwhile."""
         name = self.name(path)
-        before = path.stat()
-        assembly = Assembly(entity, name)
-        for piece in pieces:
-            if assembly.full:
-                yield assembly.take(None)
-            assembly.add(piece.columns, piece.rows, piece.rejects)
-        after = path.stat()
+        with _readable(path):
+            before = path.stat()
+            assembly = Assembly(entity, name)
+            for piece in pieces:
+                if assembly.full:
+                    yield assembly.take(None)
+                assembly.add(piece.columns, piece.rows, piece.rejects)
+            after = path.stat()
         whole = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
         if not whole:
             log.warning("%s changed while it was read; it is read again with the next load", name)
         yield assembly.take(mark if whole else None)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What the system says against reading a file, as a message of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise PrismError(
+            f"this file can't be read: {error.strerror or error}",
+            where=str(path),
+            mend="Give the account that prism runs as the right to read it, and leave it in place until "
+            "it is loaded.",
+        ) from error
 
 
 def fingerprint(source: BaseModel, loaded_as: str) -> str:
@@ -154,4 +171,5 @@ def fingerprint(source: BaseModel, loaded_as: str) -> str:
 
 def mark_of(path: Path, read_as: str) -> Mark:
     """What tells that just this file was loaded, ``read_as`` standing for the settings."""
-    return {"sha256": octets.digest(path), "read_as": read_as}
+    with _readable(path):
+        return {"sha256": octets.digest(path), "read_as": read_as}

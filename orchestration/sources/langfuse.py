@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestration.errors import PrismError
 from orchestration.settings import LangfuseSource
 from orchestration.sources import json_lines, octets
 from orchestration.sources.csv_text import CsvText, DamagedError, HeaderError
@@ -49,6 +50,8 @@ _OF_USES = (
     "user_id", "session_id", "provided_model_name", "model", "level", "usage_details", "cost_details",
     "total_cost", "input",
 )  # fmt: skip
+_NEEDED_OF_USES = ("id", "start_time")
+_NEEDED_OF_SCORES = ("name", "value", "data_type")
 _OF_SCORES = (
     "id", "trace_id", "observation_id", "name", "value", "data_type", "source", "timestamp", "updated_at",
 )  # fmt: skip
@@ -72,7 +75,22 @@ def open_langfuse(
             return
         rates = _rates(path)
         fields = _OF_SCORES if rates else _OF_USES if with_texts else _OF_USES[:-1]
-        for number, row in _rows(path, fields):
+
+        def check(header: Sequence[str]) -> None:
+            needed = _NEEDED_OF_SCORES if rates else _NEEDED_OF_USES
+            missing = [name for name in needed if name not in header]
+            if not rates and source.default_prompt is None and "prompt_name" not in header:
+                missing.append("prompt_name")
+            if missing:
+                raise PrismError(
+                    f"the file has no column {', '.join(repr(name) for name in missing)}; "
+                    f"it has {', '.join(repr(name) for name in header)}",
+                    where=f"{where}: {landing.name(path)}",
+                    mend="Switch that group of fields on in Langfuse's export, and export anew. "
+                    "For the prompt, `default_prompt:` does as well.",
+                )
+
+        for number, row in _rows(path, fields, check):
             if isinstance(row, str):
                 yield Fault(number, None, row)
                 continue
@@ -159,27 +177,36 @@ def _format(path: Path) -> str | None:
 # -- rows
 
 
-def _rows(path: Path, fields: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Each row with its line or number; instead of one that can't be read, the reason."""
+def _rows(
+    path: Path, fields: Sequence[str], check: Callable[[Sequence[str]], None]
+) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Each row with its line or number; instead of one that can't be read, the reason.
+
+    ``check`` judges the names of the columns, where a file says them.
+    """
     match _format(path):
         case ".csv":
-            yield from _of_csv(path, fields)
+            yield from _of_csv(path, fields, check)
         case ".json":
             yield from json_lines.elements(octets.chunks(path))
         case ".jsonl":
             yield from json_lines.objects(octets.chunks(path))
         case ".parquet":
-            yield from _of_parquet(path, fields)
+            yield from _of_parquet(path, fields, check)
         case _:
             yield 1, f"its ending is none of {', '.join(_ENDINGS)}"
 
 
-def _of_csv(path: Path, fields: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def _of_csv(
+    path: Path, fields: Sequence[str], check: Callable[[Sequence[str]], None]
+) -> Iterator[tuple[int, dict[str, Any] | str]]:
     try:
         text = CsvText(octets.chunks(path))
     except HeaderError as error:
         yield 1, f"not CSV: {error}"
         return
+    if text.header:  # an empty file is a window without rows
+        check(text.header)
     wanted = [name for name in dict.fromkeys(text.header) if name in fields]
     for piece in text.pieces(wanted):
         columns = [array.cast(pa.binary()).to_pylist() for array in piece.columns.values()]
@@ -191,11 +218,14 @@ def _of_csv(path: Path, fields: Sequence[str]) -> Iterator[tuple[int, dict[str, 
         yield from piece.rejects
 
 
-def _of_parquet(path: Path, fields: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def _of_parquet(
+    path: Path, fields: Sequence[str], check: Callable[[Sequence[str]], None]
+) -> Iterator[tuple[int, dict[str, Any] | str]]:
     number = 0
     try:
         with octets.seekable(path) as file:
             parquet = pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
+            check(parquet.schema_arrow.names)
             wanted = [name for name in parquet.schema_arrow.names if name in fields]
             for group in parquet.iter_batches(batch_size=BATCH_ROWS // 8, columns=wanted):
                 for row in group.to_pylist():

@@ -134,6 +134,15 @@ def test_a_folder_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
         Export(tmp_path, "{name: gateway, type: helicone, path: missing}").read()
 
 
+def test_a_file_that_goes_away_meanwhile_is_one_clear_error(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, request())
+    monkeypatch.setattr("orchestration.sources.landing.octets.digest", lambda _: path.unlink() or "0")
+    with pytest.raises(PrismError, match=r"a\.jsonl: this file can't be read: No such file"):
+        export.read()
+
+
 def test_a_key_that_stands_twice_is_told(export: Export, tmp_path: Path) -> None:
     row = json.dumps(request())[:-1] + ', "prompt_id": "other"}\n'
     (tmp_path / "in" / "a.jsonl").write_text(row)

@@ -345,14 +345,29 @@ def test_an_array_gives_what_can_be_read_of_it(
     assert reason is None or reason in told[0]
 
 
-@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.csv.gz", "a.jsonl.gz"])
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv.gz", "a.jsonl.gz", "a.jsonl"])
 def test_a_file_that_is_not_what_it_says_is_told(export: Export, bucket: Bucket, name: str) -> None:
     bucket.put(
-        "observations", name, b"\x1f\x8b nothing of the kind" if name.endswith("gz") else b"a\x00b\n\xff"
+        "observations", name, b"\x1f\x8b nothing of the kind" if name.endswith("gz") else b"a\x00b\xff"
     )
     bucket.manifest("a", f"observations/{name}")
     (reject,) = rejects(export.load())
     assert reject[1] is None
+
+
+@pytest.mark.parametrize("format_", ["csv", "parquet"])
+def test_a_file_without_a_column_that_is_needed_stops_the_source(
+    tmp_path: Path, bucket: Bucket, format_: str
+) -> None:
+    row = {name: of for name, of in observation().items() if name not in ("metadata", "prompt_name")}
+    bucket.put("observations", f"a.{format_}", in_format(format_, [row]))
+    bucket.manifest("a", f"observations/a.{format_}")
+    with pytest.raises(
+        PrismError, match=rf"a\.{format_}: the file has no column 'prompt_name'; it has 'id', "
+    ):
+        Export(tmp_path, SOURCE).load()
+    named = Export(tmp_path, SOURCE[:-1] + ", default_prompt: unnamed}")
+    assert named.uses()["o1"]["prompt_key"] == "unnamed"
 
 
 @settings(max_examples=60, deadline=None)
@@ -379,11 +394,14 @@ def test_no_row_is_lost_and_none_ends_in_a_traceback(
 
 @settings(max_examples=60, deadline=None)
 @given(noise=st.binary(max_size=200), ending=st.sampled_from([".json", ".csv", ".parquet", ".jsonl"]))
-def test_no_noise_ends_in_a_traceback(
+def test_noise_ends_in_rejects_or_one_clear_error(
     tmp_path_factory: pytest.TempPathFactory, noise: bytes, ending: str
 ) -> None:
     folder = tmp_path_factory.mktemp("export")
     bucket = Bucket(folder)
     bucket.put("observations", f"x{ending}", noise)
     bucket.manifest("x", f"observations/x{ending}")
-    accounted(Export(folder, SOURCE).load())
+    try:
+        accounted(Export(folder, SOURCE).load())
+    except PrismError as error:
+        assert "the file has no column" in str(error)
