@@ -65,9 +65,9 @@ class ExportReader:
     """The files of one gateway.
 
     ``events`` reads one file, ``paths`` of the landing's are read, ``others`` lie beside them where files
-    were named. ``rates`` tells the files that hold ratings and no uses: they are few and
-    small, and read each time that there is something new. Of the others those of the last ``reread_days``
-    are looked through for the uses of new ratings.
+    were named. ``rates`` tells the files that hold ratings and no uses: they are small, and read each time
+    that there is something new. Of the others those of the last ``reread_days`` are looked through for the
+    uses of new ratings.
     """
 
     entities: Sequence[Entity] = ("usage",)
@@ -117,11 +117,10 @@ class ExportReader:
     def _rated(self, entity: Entity, new: Mapping[Path, Mark], ratings: _Ratings) -> Generator[Batch]:
         every = sorted({*self._paths, *self._others()})
         since = max(path.stat().st_mtime for path in new) - self._reread_s
-        near = [path for path in every if path in new or path.stat().st_mtime >= since]
-        logs = [path for path in near if not self._rates(path)]
-        for path in every:
-            if self._rates(path) or path in near:
-                self._gather(path, ratings, new=path in new)
+        read = [path for path in every if self._rates(path) or path in new or path.stat().st_mtime >= since]
+        logs = [path for path in read if not self._rates(path)]
+        for path in read:
+            self._gather(path, ratings, new=path in new)
         if ratings.has_traces:
             for path in logs:
                 for use in self._events(path):
@@ -232,10 +231,12 @@ class _Ratings:
         )
 
     def see(self, use: Use, *, new: bool) -> None:
-        """Keeps which use of a rated trace is its first."""
-        if use.trace is None or self._row(_key("trace", use.trace)) is None:
+        """Keeps which use of a rated trace is its first, of those that are not to be rejected."""
+        if use.trace is None or not (use.values.get("prompt_key") and use.values.get("used_at")):
             return
-        used_at = _text(str(use.values.get("used_at")))
+        if self._row(_key("trace", use.trace)) is None:
+            return
+        used_at = _text(str(use.values["used_at"]))
         values = (_key("trace", use.trace), used_at, _key("use", *use.names[:1]), new)
         self._database.execute(
             """

@@ -256,6 +256,7 @@ def test_a_score_rates_its_observation_else_its_trace_once(export: Export, bucke
         "x",
         observations=[
             observation("a", start_time=later), observation("b"), observation("c", trace_id="t2"),
+            observation("rejected", start_time="2026-02-01 09:00:00.000000", prompt_name=None),
             observation("d", trace_id="t3"), observation("span", type="SPAN", prompt_name=None),
         ],
         scores=[score("1", value=10), score("2", trace_id="t2", observation_id="c", value=5.5),
