@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestration.errors import PrismError
+from orchestration.loading.validate import Checked
 from tests.gateways import Export, accounted, junk, lines, rejects, rows_of
 
 SOURCE = "{name: traces, type: langfuse, path: in, ratings: {stars: [1, 10], liked: [0, 1]}}"
@@ -322,6 +323,60 @@ def test_a_score_of_a_use_that_is_too_old_is_told(export: Export, bucket: Bucket
     assert rejects(export.load()) == [
         ("in/p1/scores/2.jsonl:1", "rating", "rates a use that is not in the files of the last 30 days")
     ]
+
+
+minutes = st.integers(0, 59).map(lambda minute: f"2026-02-01 10:{minute:02}:00.000000")
+observations = st.builds(
+    lambda key, start, updated, level: observation(
+        # a use keeps its trace and its start, whenever it is exported again
+        f"o{key}", trace_id=f"t{key % 3}", start_time=f"2026-02-01 09:{(key * 7) % 60:02}:00.000000",
+        end_time=start, updated_at=updated, level=level,
+    ),
+    st.integers(0, 8), minutes, minutes, st.sampled_from(["DEFAULT", "ERROR"]),
+)  # fmt: skip
+scores_given = st.builds(
+    lambda key, trace, whole, value, updated: score(
+        f"s{key}", trace_id=f"t{trace}", observation_id=None if whole else f"o{key}", value=value,
+        updated_at=updated,
+    ),
+    st.integers(0, 8), st.integers(0, 2), st.booleans(), st.integers(1, 10), minutes,
+)  # fmt: skip
+nights = st.lists(
+    st.tuples(
+        st.lists(observations, max_size=4, unique_by=lambda row: (row["id"], row["updated_at"])),
+        st.lists(scores_given, max_size=3),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(nights=nights)
+def test_night_by_night_comes_to_the_same_as_all_at_once(
+    tmp_path_factory: pytest.TempPathFactory, nights: list[tuple[list[Any], list[Any]]]
+) -> None:
+    folder = tmp_path_factory.mktemp("export")
+    bucket = Bucket(folder)
+    nightly = Export(folder, SOURCE)
+    kept: dict[str, dict[str, Any]] = {}
+    for number, (uses, given_scores) in enumerate(nights):
+        bucket.run(f"night-{number}", observations_v2=uses, scores=given_scores)
+        merge(kept, nightly.load())
+    once: dict[str, dict[str, Any]] = {}
+    merge(once, Export(folder, SOURCE).load())
+    assert kept == once
+    rated = [row for row in kept.values() if row["rating"] is not None]
+    assert len(rated) <= len({one["observation_id"] or one["trace_id"] for _, some in nights for one in some})
+
+
+def merge(kept: dict[str, dict[str, Any]], loaded: Iterable[Checked]) -> None:
+    """As the warehouse merges: a lower updated_at never overwrites a higher."""
+    for part in loaded:
+        for row in part.rows.to_pylist():
+            before = kept.get(row["usage_id"])
+            if before is None or row["updated_at"] >= before["updated_at"]:
+                kept[row["usage_id"]] = row
 
 
 # -- what is damaged
