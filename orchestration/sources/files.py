@@ -21,7 +21,7 @@ from orchestration.errors import PrismError
 from orchestration.settings import ColumnMap, FilesSource
 from orchestration.sources import json_lines, octets
 from orchestration.sources.csv_text import CsvText, DamagedError, HeaderError
-from orchestration.sources.landing import Landing, Piece, fingerprint, mark_of
+from orchestration.sources.landing import Landing, Piece, counted, fingerprint, mark_of
 from orchestration.sources.protocol import (
     BATCH_ROWS,
     CANONICAL,
@@ -78,8 +78,7 @@ class FilesReader:
         )
         for path in self._landing.paths:
             self._check_header(path)
-        count = len(self._landing.paths)
-        self.description = f"{count} file{'' if count == 1 else 's'} at {source.path}"
+        self.description = f"{counted(self._landing.paths)} at {source.path}"
 
     # -- which files
 

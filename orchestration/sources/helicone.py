@@ -13,7 +13,7 @@ from typing import Any
 from orchestration.settings import HeliconeSource
 from orchestration.sources import json_lines, octets
 from orchestration.sources.exports import Event, ExportReader, Fault, Use
-from orchestration.sources.landing import Landing, fingerprint
+from orchestration.sources.landing import Landing, counted, fingerprint
 from orchestration.sources.protocol import Reading
 
 _ENDINGS = (".jsonl", ".ndjson", ".json")
@@ -57,7 +57,7 @@ def open_helicone(
     return ExportReader(
         landing,
         events,
-        description=f"{len(landing.paths)} of Helicone's exports at {source.path}",
+        description=f"{counted(landing.paths)} of Helicone's at {source.path}",
         readings={"cost": Reading(zero_is_unknown=source.zero_is_unknown)},
         read_as=fingerprint(source, loaded_as),
     )

@@ -164,6 +164,11 @@ def _readable(path: Path) -> Iterator[None]:
         ) from error
 
 
+def counted(files: Sequence[Path]) -> str:
+    """How many files, in words."""
+    return f"{len(files)} file{'' if len(files) == 1 else 's'}"
+
+
 def fingerprint(source: BaseModel, loaded_as: str) -> str:
     """Changes whenever the same file would be read as other rows."""
     return hashlib.sha256((source.model_dump_json() + loaded_as).encode()).hexdigest()[:16]

@@ -24,7 +24,7 @@ from orchestration.settings import LangfuseSource
 from orchestration.sources import json_lines, octets
 from orchestration.sources.csv_text import CsvText, DamagedError, HeaderError
 from orchestration.sources.exports import Event, ExportReader, Fault, Rated, Use
-from orchestration.sources.landing import Landing, fingerprint
+from orchestration.sources.landing import Landing, counted, fingerprint
 from orchestration.sources.protocol import BATCH_ROWS, Reading
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def open_langfuse(
     return ExportReader(
         landing,
         events,
-        description=f"{len(paths)} of Langfuse's exports at {source.path}",
+        description=f"{counted(paths)} of Langfuse's at {source.path}",
         readings={"cost": Reading(zero_is_unknown=source.zero_is_unknown)},
         read_as=fingerprint(source, loaded_as),
         paths=paths,

@@ -15,7 +15,7 @@ from typing import Any
 from orchestration.settings import OpenTelemetrySource
 from orchestration.sources import json_lines, octets
 from orchestration.sources.exports import Event, ExportReader, Fault, Rated, Use
-from orchestration.sources.landing import Landing, fingerprint
+from orchestration.sources.landing import Landing, counted, fingerprint
 from orchestration.sources.protocol import Reading
 
 _ENDINGS = (".jsonl", ".ndjson", ".json")
@@ -70,7 +70,7 @@ def open_opentelemetry(
     return ExportReader(
         landing,
         events,
-        description=f"{len(landing.paths)} files of spans at {source.path}",
+        description=f"{counted(landing.paths)} of spans at {source.path}",
         readings={"used_at": Reading(unit="ns"), "cost": Reading(zero_is_unknown=source.zero_is_unknown)},
         read_as=fingerprint(source, loaded_as),
         scales=source.ratings,
