@@ -207,11 +207,20 @@ def load(
             "--accept-deletions", help="Mark deleted what is gone at the source, however much it is."
         ),
     ] = False,
+    retry_rejected: Annotated[
+        bool,
+        typer.Option(
+            "--retry-rejected", help="Load again what was rejected, after its source or file was mended."
+        ),
+    ] = False,
 ) -> None:
     """Loads what is new from one or all configured sources."""
     from orchestration import warehouse
     from orchestration.loading.load import load_source
+    from orchestration.loading.retry import retry_rejected as retry
 
+    if retry_rejected and (file or accept_deletions):
+        raise click.UsageError("--retry-rejected finds what to read by itself: it goes with no other option")
     settings = _settings()
     known = {one.name: one for one in settings.sources}
     if source is not None and source not in known:
@@ -228,21 +237,27 @@ def load(
     for one in [known[source]] if source else known.values():
         progress = _Progress()
         try:
-            results = load_source(
-                house,
-                one,
-                settings,
-                files=[file.resolve()] if file else None,
-                progress=progress.count(one.name),
-                accept_deletions=accept_deletions,
-            )
+            lines: list[object] = []
+            if retry_rejected:
+                retried = retry(house, one, settings, progress=progress.count(one.name))
+                failures += retried.failures
+                lines += [*retried.results, retried]
+            else:
+                lines += load_source(
+                    house,
+                    one,
+                    settings,
+                    files=[file.resolve()] if file else None,
+                    progress=progress.count(one.name),
+                    accept_deletions=accept_deletions,
+                )
         except PrismError as error:
             failures.append(str(error))
             continue
         finally:
             progress.close()
-        for result in results:
-            print(result)
+        for line in lines:
+            print(line)
     if failures:
         raise PrismError("\n  ".join(failures))
 

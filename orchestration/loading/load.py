@@ -76,8 +76,11 @@ def load_source(
     files: Sequence[Path] | None = None,
     progress: Progress | None = None,
     accept_deletions: bool = False,
+    again: Sequence[str] = (),
 ) -> list[BatchResult]:
     """Loads what is new of one source; ``files`` instead of those that its path names.
+
+    ``again`` are keys of uses in a database that are read whether they are new or not.
 
     A source that can be compared is: days that differ are read again, and what is gone there is marked
     deleted; more than a tenth of it only with ``accept_deletions``. Returns one result a batch. Loading
@@ -92,7 +95,10 @@ def load_source(
                 with open_source(source, settings, warehouse, files=files).reader() as reader:
                     for entity in reader.entities:
                         load.entity(reader, entity)
-                    if isinstance(reader, ComparableReader) and (comparison := reader.comparison()):
+                    comparison = reader.comparison() if isinstance(reader, ComparableReader) else None
+                    if again:
+                        load.again(reader, comparison, again)
+                    if comparison is not None:
                         load.compare(reader, comparison)
                 break
             except SourceLostError as error:
@@ -154,6 +160,10 @@ class _Load:
             self._library(reader, entity, batches)
             return
         self._uses(reader, batches)
+
+    def again(self, reader: Reader, comparison: Comparison | None, keys: Sequence[str]) -> None:
+        """The uses with these keys; all uses, where the reader can't find them by key."""
+        self._uses(reader, comparison.uses_with(keys) if comparison else reader.batches("usage", {}))
 
     def compare(self, reader: Reader, comparison: Comparison) -> None:
         """The last days there and here: what differs is read again, what is gone there marked deleted."""

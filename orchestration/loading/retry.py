@@ -1,0 +1,153 @@
+"""What was rejected, loaded again after somebody mended its source, its file or the settings.
+
+Reads the places of rejected rows again, through the same load as ever: a row that is good now is merged by
+its key, one that is not is rejected anew. Either way its old record is resolved, so that the records that
+are not stand for what is still wrong, once each.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestration.errors import PrismError
+from orchestration.loading.load import BatchResult, Progress, load_source
+from orchestration.settings import ApplicationSource, LitellmSource, Settings, Source
+from orchestration.sources.comparison import ComparableReader
+from orchestration.sources.open import open_source
+from orchestration.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class _Rejected:
+    """A record of quarantine that is not resolved; ``place`` is its batch's file or table."""
+
+    record: int
+    entity: str
+    place: str
+    location: str
+
+    @property
+    def key(self) -> str:
+        """Of a row of a table; ``?`` where it had none."""
+        return self.location.removeprefix(f"{self.place}:")
+
+
+@dataclass
+class Retried:
+    """What came of it: records that were there, those resolved, those open afterwards (new ones too)."""
+
+    source: str
+    before: int = 0
+    resolved: int = 0
+    after: int = 0
+    results: list[BatchResult] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        if not self.before:
+            return f"{self.source}: nothing was rejected"
+        told = f"{self.source}: {self.resolved:,} of {self.before:,} rejected rows or values were read again"
+        if self.gone:
+            more = f" and {len(self.gone) - 3:,} more" if len(self.gone) > 3 else ""
+            told += f"; not there any more: {', '.join(self.gone[:3])}{more}"
+        return f"{told}; {self.after:,} {'is' if self.after == 1 else 'are'} in quarantine now"
+
+
+def retry_rejected(
+    warehouse: Warehouse, source: Source, settings: Settings, *, progress: Progress | None = None
+) -> Retried:
+    """Loads again what was rejected of one source: its files, or its rows by their keys.
+
+    A killed one is simply run again. ``failures`` are files that could not be read at all, whose records
+    stay open; raises :class:`PrismError` as :func:`load_source` does where a database can't be read.
+    """
+    rejected = _rejected(warehouse, source.name)
+    done = Retried(source.name, before=len(rejected))
+    if rejected:
+        if isinstance(source, ApplicationSource | LitellmSource):
+            read = _rows(warehouse, source, settings, rejected, done, progress)
+        else:
+            read = _files(warehouse, source, settings, rejected, done, progress)
+        done.resolved = _resolve(warehouse, read)
+        done.after = len(_rejected(warehouse, source.name))
+    return done
+
+
+def _rows(
+    warehouse: Warehouse,
+    source: ApplicationSource | LitellmSource,
+    settings: Settings,
+    rejected: Sequence[_Rejected],
+    done: Retried,
+    progress: Progress | None,
+) -> list[_Rejected]:
+    """Rows of a database; its library is read whole with every load."""
+    uses = [one for one in rejected if one.entity == "usage" and one.key != "?"]
+    keys = {one.key for one in uses}
+    with open_source(source, settings, warehouse).reader() as reader:
+        comparison = reader.comparison() if isinstance(reader, ComparableReader) else None
+        there = comparison.still_there(sorted(keys)) if comparison else keys
+    done.results += load_source(warehouse, source, settings, progress=progress, again=sorted(there))
+    done.gone += sorted({one.location for one in uses if one.key not in there})
+    return [one for one in rejected if one.entity != "usage" or one.key in there]
+
+
+def _files(
+    warehouse: Warehouse,
+    source: Source,
+    settings: Settings,
+    rejected: Sequence[_Rejected],
+    done: Retried,
+    progress: Progress | None,
+) -> list[_Rejected]:
+    """Files, each read whole; a library's are read with every load."""
+    by_place: dict[str, list[_Rejected]] = defaultdict(list)
+    read: list[_Rejected] = []
+    for one in rejected:
+        if one.entity == "usage":
+            by_place[one.place].append(one)
+        else:
+            read.append(one)
+    todo: list[tuple[list[Path] | None, list[_Rejected]]] = [(None, read)] if read else []
+    for place, records in sorted(by_place.items()):
+        path = settings.base / place
+        if path.is_file():
+            todo.append(([path], records))
+        else:
+            done.gone.append(place)
+    read = []
+    for files, records in todo:
+        try:
+            done.results += load_source(warehouse, source, settings, files=files, progress=progress)
+        except PrismError as error:
+            done.failures.append(str(error))
+        else:
+            read += records
+    return read
+
+
+def _rejected(warehouse: Warehouse, source: str) -> list[_Rejected]:
+    with warehouse.connect() as connection:
+        rows = connection.execute(
+            """
+            select rejected.rejected_row_id, rejected.entity, batches.location, rejected.location
+            from raw.rejected_rows as rejected
+            inner join raw.load_batches as batches on rejected.batch_id = batches.batch_id
+            where rejected.source = %s and rejected.resolved_at is null
+            """,
+            [source],
+        ).fetchall()
+    return [_Rejected(*row) for row in rows]
+
+
+def _resolve(warehouse: Warehouse, read: Sequence[_Rejected]) -> int:
+    with warehouse.connect() as connection:
+        return connection.execute(
+            "update raw.rejected_rows set resolved_at = now() "
+            "where rejected_row_id = any(%s) and resolved_at is null",
+            [[one.record for one in read]],
+        ).rowcount
