@@ -135,7 +135,9 @@ class LitellmReader:
             ways.append(sql.Identifier("request_duration_ms"))
         if "endTime" in self._has:
             ways.append(
-                sql.SQL("1000 * extract(epoch from {} - {})").format(
+                sql.SQL(
+                    "case when isfinite({0}) and isfinite({1}) then 1000 * extract(epoch from {0} - {1}) end"
+                ).format(
                     _instant("endTime", self._has["endTime"]), _instant("startTime", self._has["startTime"])
                 )
             )

@@ -118,8 +118,8 @@ class Snapshot:
         ]
         selected += [
             sql.SQL("{} as {}").format(key, sql.Identifier(_KEY)),
-            # what lies ahead of the clock must not move the watermark
-            sql.SQL("case when {order} <= now() then {order} end as {name}").format(
+            # what lies ahead of the clock must not move the watermark, nor what no calendar of ours has
+            sql.SQL("case when {order} between '1970-01-01' and now() then {order} end as {name}").format(
                 order=instant, name=sql.Identifier(_ORDER)
             ),
         ]

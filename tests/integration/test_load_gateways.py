@@ -197,6 +197,19 @@ def test_calls_written_late_are_read_and_the_same_again_changes_nothing(proxy: P
     proxy.holds_still()
 
 
+def test_times_that_no_calendar_has_cost_themselves_alone(proxy: Proxy) -> None:
+    proxy.make(OLDEST)
+    proxy.call("a", startTime="-infinity")
+    proxy.call("b", startTime="0044-03-15 12:00 BC")
+    (result,) = proxy.load()
+    assert result.rejected == 2
+    proxy.call("c", endTime="infinity")
+    proxy.call("d", startTime="infinity")
+    (result,) = proxy.load()
+    assert (result.inserted, result.rejected) == (1, 3)
+    assert proxy.uses("used_at, response_time_ms") == {"c": (AT, None)}
+
+
 def test_a_spend_of_zero_may_be_unknown_and_then_has_a_list_price(proxy: Proxy) -> None:
     proxy.make(OLDEST)
     proxy.call("free", spend=0)

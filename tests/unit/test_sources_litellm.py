@@ -59,7 +59,7 @@ def test_of_an_older_table_what_it_lacks_is_not_asked_for() -> None:
     old, new = asked(OLDEST), asked(NEWEST)
     assert set(new) - set(old) == {"session_id", "ip_address"}
     assert "request_duration_ms" not in old["response_time_ms"]
-    assert new["response_time_ms"].startswith('coalesce("request_duration_ms", 1000 * extract')
+    assert new["response_time_ms"].startswith('coalesce("request_duration_ms", case when')
     assert "nullif(status" not in old["success"]
     assert "nullif(status" in new["success"]
     assert '"end_user"' not in old["user_key"]
