@@ -18,6 +18,8 @@ from tests.oracle import life, marts, raw
 pytestmark = pytest.mark.integration
 
 PERCENTILES = ("p50_response_time_ms", "p95_response_time_ms", "p99_response_time_ms")
+# differences of sums of squares: what is zero is so but for rounding
+SLOPES = ("usage_slope", "usage_slope_error")
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,7 @@ def _load(connection: psycopg.Connection[Any], timezone: str, newest: date) -> N
 
 def test_the_summary_equals_an_independent_computation(built: Built) -> None:
     expected = marts.summary(built.usage, built.prompts, built.as_of, built.timezone)
-    found = built.mart("prompt_performance_summary")
-    listed = set(built.prompts["prompt_id"])
-    found["prompt"] = [
-        prompt if prompt in listed else ("unlisted", name)
-        for prompt, name in zip(found["prompt_id"], found["prompt_name"], strict=True)
-    ]
+    found = _with_prompt(built, built.mart("prompt_performance_summary"))
     assert set(found["as_of_date"]) == {built.as_of}
     assert len(expected) > 60
     _compare(expected, found, ["period", "prompt"])
@@ -107,6 +104,13 @@ def test_the_dashboard_equals_an_independent_computation(built: Built) -> None:
     assert set(found["open_alerts"]) == {len(alerts)}
     for severity in ("high", "medium", "low"):
         assert set(found[f"{severity}_alerts"]) == {(alerts["severity"] == severity).sum()}
+
+
+def test_the_trends_equal_an_independent_computation(built: Built) -> None:
+    expected = marts.trends(built.usage, built.prompts, built.as_of, built.timezone)
+    found = _with_prompt(built, built.mart("usage_trends"))
+    assert set(expected["direction"]) >= {"steady", "too little data"}
+    _compare(expected, found, ["prompt", "usage_date"])
 
 
 def test_an_alert_is_open_exactly_where_a_rule_is_crossed(built: Built) -> None:
@@ -150,6 +154,17 @@ def test_every_table_and_column_says_in_the_database_what_it_is(built: Built) ->
     assert not mute
 
 
+def _with_prompt(built: Built, found: pd.DataFrame) -> pd.DataFrame:
+    """A mart with `prompt` as the oracle names it, all prompts together as `all`."""
+    listed = set(built.prompts["prompt_id"])
+    return found.assign(
+        prompt=[
+            "all" if pd.isna(prompt) else prompt if prompt in listed else ("unlisted", name)
+            for prompt, name in zip(found["prompt_id"], found["prompt_name"], strict=True)
+        ]
+    )
+
+
 def _compare(expected: pd.DataFrame, found: pd.DataFrame, keys: list[str]) -> None:
     """Every column of ``expected`` equals that of ``found``; percentiles within 1 %."""
     both = expected.merge(
@@ -161,14 +176,14 @@ def _compare(expected: pd.DataFrame, found: pd.DataFrame, keys: list[str]) -> No
         tolerance = 0.01 if column in PERCENTILES else 1e-9
         for _, row in both.iterrows():
             ours, theirs = row[f"{column} found"], row[column]
-            if not _equal(ours, theirs, tolerance):
+            if not _equal(ours, theirs, tolerance, 1e-7 if column in SLOPES else 0):
                 wrong.append((*row[keys], column, ours, theirs))
     assert not wrong, wrong[:20]
 
 
-def _equal(found: Any, expected: Any, tolerance: float) -> bool:
+def _equal(found: Any, expected: Any, tolerance: float, least: float) -> bool:
     if pd.isna(found) or pd.isna(expected):
         return bool(pd.isna(found) and pd.isna(expected))
     if isinstance(expected, (str, date, pd.Timestamp)):
         return bool(found == expected)
-    return abs(float(found) - float(expected)) <= tolerance * abs(float(expected))
+    return abs(float(found) - float(expected)) <= max(tolerance * abs(float(expected)), least)

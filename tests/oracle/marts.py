@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 LENGTHS: Mapping[str, int | None] = {
@@ -114,6 +115,70 @@ def dashboard(
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def trends(usage: pd.DataFrame, prompts: pd.DataFrame, as_of: date, timezone: str) -> pd.DataFrame:
+    """One row a day of the last 90 and prompt, and `all`: the day, its week, the slope of four weeks.
+
+    The slope by least squares over the single days, with a dummy variable for each weekday.
+    """
+    uses = _up_to(usage, prompts, as_of, timezone)
+    groups: dict[Any, pd.DataFrame] = {"all": uses, **dict(iter(uses.groupby("prompt")))}
+    rows = []
+    for prompt, mine in groups.items():
+        if prompt != "all" and mine["day"].max() <= as_of - timedelta(days=118):
+            continue
+        first = mine["day"].min()
+        for back in range(90):
+            day = as_of - timedelta(days=back)
+            if day < first:
+                break
+            today = measures(mine[mine["day"] == day])
+            length = min(7, (day - first).days + 1)
+            week = measures(mine[(mine["day"] > day - timedelta(days=7)) & (mine["day"] <= day)])
+            before = [day - timedelta(days=7 * weeks) for weeks in (1, 2, 3, 4)]
+            four_weeks = [day - timedelta(days=days) for days in range(28)]
+            counts = mine["day"].value_counts().reindex(four_weeks, fill_value=0)
+            slope, error = _slope(counts) if four_weeks[-1] >= first else (None, None)
+            rows.append(
+                {
+                    "prompt": prompt,
+                    "usage_date": day,
+                    "usage_count": today["usage_count"],
+                    "usual_usage_count": mine["day"].isin(before).sum() / 4 if before[-1] >= first else None,
+                    "success_rate": today["success_rate"],
+                    "average_rating": today["average_rating"],
+                    "average_response_time_ms": today["average_response_time_ms"],
+                    "total_cost": today["total_cost"],
+                    "week_usage_count": week["usage_count"] / length,
+                    "week_success_rate": week["success_rate"],
+                    "week_average_rating": week["average_rating"],
+                    "week_average_response_time_ms": week["average_response_time_ms"],
+                    "week_cost": week["total_cost"] / length if week["total_cost"] is not None else None,
+                    "usage_slope": slope,
+                    "usage_slope_error": error,
+                    "direction": _direction(slope, error, counts.sum()),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _slope(counts: pd.Series) -> tuple[float, float]:
+    """Growth a day and its standard error, of counts of 28 days, the newest first."""
+    days = -np.arange(28.0)
+    design = np.column_stack([days, *(np.arange(28) % 7 == weekday for weekday in range(7))])
+    found, *_ = np.linalg.lstsq(design, counts.to_numpy(float), rcond=None)
+    left = counts.to_numpy(float) - design @ found
+    covariance = np.linalg.inv(design.T @ design) * (left @ left) / (28 - 8)
+    # what is zero but for rounding is zero
+    return round(found[0], 9), round(float(np.sqrt(covariance[0, 0])), 9)
+
+
+def _direction(slope: float | None, error: float | None, uses: int) -> str:
+    if slope is None or error is None or uses < 20:
+        return "too little data"
+    reach = 2.0859634 * error
+    return "rising" if slope > reach else "falling" if slope < -reach else "steady"
 
 
 def measures(uses: pd.DataFrame) -> dict[str, Any]:
