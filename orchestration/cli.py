@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from orchestration.errors import PrismError
@@ -44,14 +43,7 @@ def main() -> None:
     if debug:
         sys.argv.remove("--debug")
     try:
-        app(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit("Interrupted.")
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        app()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
@@ -220,7 +212,9 @@ def load(
     from orchestration.loading.retry import retry_rejected as retry
 
     if retry_rejected and (file or accept_deletions):
-        raise click.UsageError("--retry-rejected finds what to read by itself: it goes with no other option")
+        raise typer.BadParameter(
+            "--retry-rejected finds what to read by itself: it goes with no other option"
+        )
     settings = _settings()
     known = {one.name: one for one in settings.sources}
     if source is not None and source not in known:

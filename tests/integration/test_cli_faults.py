@@ -79,3 +79,19 @@ def test_an_empty_application_makes_a_report_that_says_so(shared: Prism) -> None
     index = (shared.folder / ".prism" / "reports" / "latest" / "index.html").read_text(encoding="utf-8")
     assert "Nothing has been loaded yet" in index
     assert not re.search(r"\bnan\b|None", index)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nosuch",), "No such command 'nosuch'"),
+        (("run", "--date", "2025-13-01"), "'2025-13-01' does not match"),
+        (("load", "sample", "--file", "nowhere.csv"), "'nowhere.csv' does not exist"),
+    ],
+)
+def test_a_command_line_that_is_wrong_says_why(
+    shared: Prism, arguments: tuple[str, ...], message: str
+) -> None:
+    said = shared(*arguments, fails=True).stderr
+    assert message in said
+    assert "unexpected" not in said

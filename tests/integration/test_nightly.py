@@ -183,10 +183,10 @@ def test_a_failed_test_stops_the_report_and_tells_the_owner(prism: Prism, inbox:
     index = prism.folder / ".prism" / "reports" / as_of / "index.html"
     before, mails = index.stat().st_mtime_ns, len(inbox.mails)
     with prism.connect() as connection:
-        # a day with more successes than uses
+        # a day with more ratings than uses
         broken = connection.execute(
             """
-            update intermediate.int_prompt_usage_daily set success_count = success_count + 1000
+            update intermediate.int_prompt_usage_daily set rated_count = rated_count + 1000000
             where ctid = (select min(ctid) from intermediate.int_prompt_usage_daily)
             returning usage_date
             """
@@ -197,8 +197,8 @@ def test_a_failed_test_stops_the_report_and_tells_the_owner(prism: Prism, inbox:
     finally:
         with prism.connect() as connection:
             connection.execute(
-                "update intermediate.int_prompt_usage_daily set success_count = success_count - 1000"
-                " where success_count >= 1000"
+                "update intermediate.int_prompt_usage_daily set rated_count = rated_count - 1000000"
+                " where rated_count >= 1000000"
             )
     assert "is red, so no report is made" in done.stderr
     assert index.stat().st_mtime_ns == before
