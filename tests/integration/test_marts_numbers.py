@@ -113,6 +113,14 @@ def test_the_trends_equal_an_independent_computation(built: Built) -> None:
     _compare(expected, found, ["prompt", "usage_date"])
 
 
+def test_the_distribution_equals_an_independent_computation(built: Built) -> None:
+    expected = marts.distribution(built.usage, built.prompts, built.as_of, built.timezone)
+    found = built.mart("performance_distribution")
+    found["domain"] = found["domain"].where(found["scope"] == "domain", "all").fillna("none")
+    assert set(expected["domain"]) == {"all", "none", "legal", "sales", "unlisted"}
+    _compare(expected, found, ["period", "domain", "metric", "bucket"])
+
+
 def test_an_alert_is_open_exactly_where_a_rule_is_crossed(built: Built) -> None:
     summary = built.mart("prompt_performance_summary").query("period == 'month'").set_index("prompt_id")
     prompts = built.prompts.set_index("prompt_id")

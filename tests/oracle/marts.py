@@ -117,6 +117,46 @@ def dashboard(
     return pd.DataFrame(rows)
 
 
+BUCKETS: Mapping[str, tuple[float, ...]] = {
+    "success_rate": (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1),
+    "average_rating": (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5),
+    "average_response_time_ms": (0, 100, 250, 500, 1000, 2000, 5000, 10000, 30000, math.inf),
+    "cost_per_use": (0, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, math.inf),
+}
+
+
+def distribution(usage: pd.DataFrame, prompts: pd.DataFrame, as_of: date, timezone: str) -> pd.DataFrame:
+    """One row a period, domain (`all` for all, `none` for those without), metric and bucket of it."""
+    values = summary(usage, prompts, as_of, timezone)
+    domains = dict(zip(prompts["prompt_id"], prompts["domain"].fillna("none"), strict=True))
+    values["domain"] = [
+        "unlisted" if isinstance(prompt, tuple) else domains[prompt] for prompt in values["prompt"]
+    ]
+    rows = []
+    for metric, edges in BUCKETS.items():
+        known = values[values[metric].notna()].astype({metric: float})
+        # the highest value possible lies in the last bucket
+        bins = pd.IntervalIndex.from_breaks([*edges[:-1], edges[-1] + 1e-9], closed="left")
+        groups = [
+            *known.groupby(["period", "domain"]),
+            *(((period, "all"), group) for period, group in known.groupby("period")),
+        ]
+        for (period, domain), group in groups:
+            counts = pd.cut(group[metric], bins).value_counts(sort=False)
+            rows += [
+                {
+                    "period": period,
+                    "domain": domain,
+                    "metric": metric,
+                    "bucket": number,
+                    "prompt_count": count,
+                    "prompt_share": count / len(group),
+                }
+                for number, count in enumerate(counts, start=1)
+            ]
+    return pd.DataFrame(rows)
+
+
 def trends(usage: pd.DataFrame, prompts: pd.DataFrame, as_of: date, timezone: str) -> pd.DataFrame:
     """One row a day of the last 90 and prompt, and `all`: the day, its week, the slope of four weeks.
 
