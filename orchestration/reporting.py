@@ -89,7 +89,8 @@ def send(warehouse: Warehouse, settings: Settings, folder: Path) -> Sending:
     content = mail.parse((folder / DIGEST).read_bytes())
     reports = settings.config.reports
     if not reports.recipients:
-        return Sending(("No recipients in prism.yaml: no mail is queued.",), 0)
+        kept = folder / DIGEST
+        return Sending((f"Mail: no recipients in prism.yaml, so nobody gets it; it lies in {kept}",), 0)
     messages = mail.compose_all(
         content,
         sender=reports.sender,
