@@ -17,6 +17,7 @@ from orchestration.jobs import jobs
 from orchestration.partitions import as_of_dates
 from orchestration.resources import Prism
 from orchestration.schedules import schedules
+from orchestration.sensors import sensors
 from orchestration.settings import Settings, load_settings
 
 
@@ -38,6 +39,7 @@ def compose(settings: Settings) -> dg.Definitions:
         assets=assets,
         jobs=[nightly, refresh],
         schedules=schedules(settings, nightly, refresh),
+        sensors=sensors(settings),
         resources={"prism": Prism(), "dbt_cli": dbt.resource()},
         executor=dg.in_process_executor,
     )

@@ -94,7 +94,10 @@ class ApplicationSource(_Source):
 
 
 class FilesSource(_Source):
-    """CSV, JSON Lines or Parquet files, plain or gzip, with a column map."""
+    """CSV, JSON Lines or Parquet files, plain or gzip, with a column map.
+
+    With an ``archive`` (a folder) each file is moved there once it was loaded.
+    """
 
     type: Literal["files"]
     path: str
@@ -103,6 +106,14 @@ class FilesSource(_Source):
     columns: Mapping[str, ColumnMap] = Field(default_factory=dict)
     null_values: tuple[str, ...] = ()
     usage_id: Literal["line"] | tuple[str, ...] | None = None
+    archive: str | None = None
+    settle_seconds: int = Field(default=10, ge=0)
+
+    @model_validator(mode="after")
+    def _archive_of_uses(self) -> FilesSource:
+        if self.archive is not None and self.entity != "usage":
+            raise ValueError("`archive:` is for uses; a library's files stay, since each load reads them all")
+        return self
 
     @field_validator("columns", mode="before")
     @classmethod

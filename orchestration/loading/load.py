@@ -23,6 +23,7 @@ from orchestration.errors import PrismError
 from orchestration.loading import library, merge, reconcile
 from orchestration.loading.validate import REJECTS, Checked, Rules, check
 from orchestration.settings import Settings, Source
+from orchestration.sources.archive import Archive, ArchivingReader
 from orchestration.sources.comparison import ComparableReader, Comparison, Days
 from orchestration.sources.open import open_source
 from orchestration.sources.protocol import Batch, Entity, Reader, SourceLostError
@@ -100,6 +101,8 @@ def load_source(
                         load.again(reader, comparison, again)
                     if comparison is not None:
                         load.compare(reader, comparison)
+                    if isinstance(reader, ArchivingReader) and reader.archive is not None:
+                        load.put_away(reader, reader.archive)
                 break
             except SourceLostError as error:
                 if attempt == _READ_ATTEMPTS - 1:
@@ -160,6 +163,22 @@ class _Load:
             self._library(reader, entity, batches)
             return
         self._uses(reader, batches)
+
+    def put_away(self, reader: ArchivingReader, archive: Archive) -> None:
+        """Loaded files into the archive, those of which no row could be loaded beside it with the reason."""
+        for path, name in reader.to_put_away():
+            batches = [result for result in self.results if result.location == name]
+            read = sum(result.rows_read for result in batches)
+            if read and read == sum(result.rejected for result in batches):
+                ids = [result.batch_id for result in batches]
+                reasons = self._session.run(
+                    lambda connection, ids=ids: merge.refuse_file(connection, ids)  # type: ignore[misc]
+                )
+                place = archive.put_to_failed(path, "\n".join(reasons))
+                log.warning("source %s: nothing of %s could be loaded: %s", self._source, name, reasons[0])
+            else:
+                place = archive.put_away(path)
+            log.info("%s is now %s", name, place)
 
     def again(self, reader: Reader, comparison: Comparison | None, keys: Sequence[str]) -> None:
         """The uses with these keys; all uses, where the reader can't find them by key."""

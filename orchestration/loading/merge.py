@@ -494,6 +494,19 @@ def watermarks(connection: psycopg.Connection, source: str, entity: Entity) -> d
     return {str(location): watermark for location, watermark in rows}
 
 
+def refuse_file(connection: psycopg.Connection, batch_ids: Sequence[int]) -> list[str]:
+    """Forgets that a file was loaded, none of whose rows were, and says why: the first of its rejects."""
+    connection.execute(
+        "update raw.load_batches set watermark = null where batch_id = any(%s)", [list(batch_ids)]
+    )
+    rows = connection.execute(
+        "select location, reason from raw.rejected_rows where batch_id = any(%s) and field is null "
+        "order by rejected_row_id limit 20",
+        [list(batch_ids)],
+    ).fetchall()
+    return [f"{location}: {reason}" for location, reason in rows]
+
+
 # -- inside
 
 

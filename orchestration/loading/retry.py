@@ -14,7 +14,8 @@ from pathlib import Path
 
 from orchestration.errors import PrismError
 from orchestration.loading.load import BatchResult, Progress, load_source
-from orchestration.settings import ApplicationSource, LitellmSource, Settings, Source
+from orchestration.settings import ApplicationSource, FilesSource, LitellmSource, Settings, Source
+from orchestration.sources.archive import Archive, ArchivingReader
 from orchestration.sources.comparison import ComparableReader
 from orchestration.sources.open import open_source
 from orchestration.warehouse import Warehouse
@@ -28,6 +29,11 @@ class _Rejected:
     entity: str
     place: str
     location: str
+
+    @property
+    def file(self) -> str:
+        """Of a line of a file."""
+        return self.location.rpartition(":")[0]
 
     @property
     def key(self) -> str:
@@ -104,18 +110,19 @@ def _files(
     done: Retried,
     progress: Progress | None,
 ) -> list[_Rejected]:
-    """Files, each read whole; a library's are read with every load."""
+    """Files, each read whole, from where they came or from the archive; a library's with every load."""
     by_place: dict[str, list[_Rejected]] = defaultdict(list)
     read: list[_Rejected] = []
     for one in rejected:
         if one.entity == "usage":
-            by_place[one.place].append(one)
+            by_place[one.file].append(one)
         else:
             read.append(one)
+    archive = _archive(warehouse, source, settings)
     todo: list[tuple[list[Path] | None, list[_Rejected]]] = [(None, read)] if read else []
     for place, records in sorted(by_place.items()):
         path = settings.base / place
-        if path.is_file():
+        if path.is_file() or (archive is not None and archive.bring_back(path.resolve())):
             todo.append(([path], records))
         else:
             done.gone.append(place)
@@ -128,6 +135,13 @@ def _files(
         else:
             read += records
     return read
+
+
+def _archive(warehouse: Warehouse, source: Source, settings: Settings) -> Archive | None:
+    if not isinstance(source, FilesSource) or source.archive is None:
+        return None
+    with open_source(source, settings, warehouse).reader() as reader:
+        return reader.archive if isinstance(reader, ArchivingReader) else None
 
 
 def _rejected(warehouse: Warehouse, source: str) -> list[_Rejected]:

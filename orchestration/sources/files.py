@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from orchestration.errors import PrismError
 from orchestration.settings import ColumnMap, FilesSource
 from orchestration.sources import json_lines, octets
+from orchestration.sources.archive import Archive
 from orchestration.sources.csv_text import CsvText, DamagedError, HeaderError
 from orchestration.sources.landing import Landing, Piece, counted, fingerprint, mark_of
 from orchestration.sources.protocol import (
@@ -41,6 +42,31 @@ _ENDINGS: Mapping[str, Format] = {
     ".parquet": "parquet",
 }
 _SEPARATOR = "\x1f"
+
+
+def waiting(source: FilesSource, base: Path) -> list[Path]:
+    """The files of a source that are there to be loaded, complete as far as can be told; reads none."""
+    return _landing(source, base, None).paths
+
+
+def _landing(source: FilesSource, base: Path, files: Sequence[Path] | None) -> Landing:
+    return Landing(
+        source.path,
+        base,
+        f"sources: {source.name}",
+        accepted=lambda path: _format(source, path) is not None,
+        files=files,
+        archive=source.archive,
+        settle_seconds=source.settle_seconds,
+    )
+
+
+def _format(source: FilesSource, path: Path) -> Format | None:
+    """The format the settings name, else that of the ending; null where neither says."""
+    if source.format:
+        return source.format
+    name = path.name.lower().removesuffix(".gz")
+    return next((format_ for ending, format_ in _ENDINGS.items() if name.endswith(ending)), None)
 
 
 class FilesReader:
@@ -69,25 +95,16 @@ class FilesReader:
             )
             for name, column in source.columns.items()
         }
-        self._landing = Landing(
-            source.path,
-            base,
-            self._where,
-            accepted=lambda path: self._format(path) is not None,
-            files=files,
-        )
+        self._landing = _landing(source, base, files)
+        self._refused: dict[Path, str] = {}
         for path in self._landing.paths:
-            self._check_header(path)
+            try:
+                self._check_header(path)
+            except PrismError as error:
+                if self._landing.archive is None or self._landing.named:
+                    raise
+                self._refused[path] = error.what  # this file alone fails, and is put away as such
         self.description = f"{counted(self._landing.paths)} at {source.path}"
-
-    # -- which files
-
-    def _format(self, path: Path) -> Format | None:
-        """The format the settings name, else that of the ending; null where neither says."""
-        if self._source.format:
-            return self._source.format
-        name = path.name.lower().removesuffix(".gz")
-        return next((format_ for ending, format_ in _ENDINGS.items() if name.endswith(ending)), None)
 
     # -- the column map
 
@@ -169,7 +186,7 @@ class FilesReader:
 
     def _header(self, path: Path) -> Sequence[str] | None:
         """The names of the file's columns; null where it has none or can't be opened as what it should be."""
-        format_ = self._format(path)
+        format_ = _format(self._source, path)
         if format_ is None:
             raise PrismError(
                 "its ending does not say what it is",
@@ -197,13 +214,28 @@ class FilesReader:
     def batches(self, entity: Entity, watermarks: Watermarks) -> Generator[Batch]:
         """All rows of all files; a usage file that was loaded whole, read in the same way, is left out."""
         for path in self._landing.paths:
+            name = self._landing.name(path)
+            if path in self._refused:
+                reject = Reject(f"{name}:1", None, self._refused[path])
+                yield Batch(entity, name, {}, pa.array([], pa.int64()), [reject])
+                self._landing.was_read(path)
+                continue
             mark = mark_of(path, self._read_as)
-            loaded = watermarks.get(self._landing.name(path)) == mark
-            if entity != "usage" or self._landing.named or not loaded:
+            if entity != "usage" or self._landing.named or watermarks.get(name) != mark:
                 yield from self._landing.batches(path, entity, mark, self._pieces(path))
+            else:
+                self._landing.was_read(path)
+
+    def to_put_away(self) -> list[tuple[Path, str]]:
+        """The files that were read to their end and go to the archive, with their names."""
+        return [(path, self._landing.name(path)) for path in self._landing.to_put_away()]
+
+    @property
+    def archive(self) -> Archive | None:
+        return self._landing.archive
 
     def _pieces(self, path: Path) -> Iterator[Piece]:
-        format_ = self._format(path)
+        format_ = _format(self._source, path)
         raw = {"csv": self._csv, "jsonl": self._jsonl, "parquet": self._parquet}[format_ or "csv"](path)
         keys = _TextKeys()
         told: set[str] = set()

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from orchestration.errors import PrismError
 from orchestration.sources import octets
+from orchestration.sources.archive import Archive
 from orchestration.sources.protocol import Assembly, Batch, Entity, Reject
 
 log = logging.getLogger(__name__)
@@ -42,8 +43,9 @@ class Landing:
     """The files of one source that are ready to be read, in the order of their names.
 
     ``path`` (a folder, a file or a glob) is relative to ``base``; ``files`` stand for those that it names.
-    In a folder just the files that are ``accepted`` count. Raises :class:`PrismError` where there is no
-    such file or folder.
+    In a folder just the files that are ``accepted`` count. With an ``archive`` (a folder) files are there
+    to be put away, and count once nobody wrote to them for ``settle_seconds``. Raises :class:`PrismError`
+    where there is no such file or folder.
     """
 
     def __init__(
@@ -54,15 +56,37 @@ class Landing:
         *,
         accepted: Callable[[Path], bool],
         files: Sequence[Path] | None = None,
+        archive: str | None = None,
+        settle_seconds: int = 0,
     ) -> None:
         self._base = base
         self._where = where
         self._accepted = accepted
         self._pattern = base / Path(path).expanduser()
         self.named = files is not None
+        # files that were read to their end, and how large and old they were then
+        self.read: dict[Path, tuple[int, int]] = {}
+        self.archive: Archive | None = None
+        if archive is not None:
+            folder = (base / Path(archive).expanduser()).resolve()
+            self.archive = Archive(folder, self._folder().resolve(), settle_seconds=settle_seconds)
         self._root, self.paths = self._find() if files is None else self._given(files)
 
+    def _folder(self) -> Path:
+        """The folder that the files arrive in."""
+        folder = self._pattern
+        while glob.has_magic(str(folder)) or not (folder.is_dir() or folder == self._pattern.parent):
+            folder = folder.parent
+        return folder
+
     def _find(self) -> tuple[Path, list[Path]]:
+        root, found = self._candidates()
+        ready = [path for path in sorted(found) if self.is_ready(path)]
+        if not ready and self.archive is None:
+            log.warning("%s: no file to load at %s", self._where, self._pattern)
+        return root, ready
+
+    def _candidates(self) -> tuple[Path, list[Path]]:
         pattern = self._pattern
         if pattern.is_dir():
             root, found = pattern, [path for path in pattern.iterdir() if self._accepted(path)]
@@ -75,16 +99,16 @@ class Landing:
             found = [Path(name) for name in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207 - the pattern may be absolute
         else:
             root, found = pattern.parent, []
-        if not root.exists() or (not found and not glob.has_magic(str(pattern)) and not pattern.is_dir()):
+        if self.archive is not None:
+            found = [path for path in found if not self.archive.holds(_placed(path))]
+        may_be_empty = self.archive is not None or glob.has_magic(str(pattern)) or pattern.is_dir()
+        if not root.exists() or (not found and not may_be_empty):
             raise PrismError(
                 "there is no such file or folder",
                 where=f"{self._where}: {pattern}",
                 mend="Correct `path:` in prism.yaml (it is relative to that file), or put the files there.",
             )
-        ready = [path for path in sorted(found) if self.is_ready(path)]
-        if not ready:
-            log.warning("%s: no file to load at %s", self._where, pattern)
-        return root, ready
+        return root, found
 
     def is_ready(self, path: Path) -> bool:
         """Whether a file is one to load, and complete as far as can be told."""
@@ -93,6 +117,9 @@ class Landing:
         with _readable(path):
             if octets.is_being_written(path):
                 log.warning("%s is still being written; it is left for the next load", self.name(path))
+                return False
+            if self.archive is not None and not self.archive.is_settled(path):
+                log.warning("%s was just written to; it is left for the next load", self.name(path))
                 return False
         return True
 
@@ -121,6 +148,15 @@ class Landing:
             return []
         return [path.resolve() for path in found if path.resolve() not in self.paths]
 
+    def to_put_away(self) -> list[Path]:
+        """The source's own files that were read to their end, and are as they were then."""
+        if self.archive is None:
+            return []
+        own = {_placed(path) for path in self._candidates()[1]}
+        return [
+            _placed(path) for path, read in self.read.items() if _placed(path) in own and _stamp(path) == read
+        ]
+
     def name(self, path: Path) -> str:
         """The file in words: relative to prism.yaml where it lies below."""
         path = path.resolve()
@@ -137,17 +173,22 @@ class Landing:
         """A file's rows; the last batch keeps the file's mark, unless it changed meanwhile."""
         name = self.name(path)
         with _readable(path):
-            before = path.stat()
+            before = _stamp(path)
             assembly = Assembly(entity, name)
             for piece in pieces:
                 if assembly.full:
                     yield assembly.take(None)
                 assembly.add(piece.columns, piece.rows, piece.rejects)
-            after = path.stat()
-        whole = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+            whole = before == _stamp(path)
         if not whole:
             log.warning("%s changed while it was read; it is read again with the next load", name)
         yield assembly.take(mark if whole else None)
+        if whole:
+            self.read[path] = before
+
+    def was_read(self, path: Path) -> None:
+        """Says that there is nothing to read in a file: it was loaded before, or can't be."""
+        self.read[path] = _stamp(path)
 
 
 @contextmanager
@@ -169,9 +210,20 @@ def counted(files: Sequence[Path]) -> str:
     return f"{len(files)} file{'' if len(files) == 1 else 's'}"
 
 
+def _placed(path: Path) -> Path:
+    """The path itself, in its real folder: a link is moved, not what it leads to."""
+    return path.parent.resolve() / path.name
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
 def fingerprint(source: BaseModel, loaded_as: str) -> str:
     """Changes whenever the same file would be read as other rows."""
-    return hashlib.sha256((source.model_dump_json() + loaded_as).encode()).hexdigest()[:16]
+    read_as = source.model_dump_json(exclude={"archive", "settle_seconds"})
+    return hashlib.sha256((read_as + loaded_as).encode()).hexdigest()[:16]
 
 
 def mark_of(path: Path, read_as: str) -> Mark:

@@ -26,7 +26,7 @@ start_date: 2025-01-01
 reports: {schedule: "15 3 * * *"}
 sources:
   - {name: app, type: application, url: "postgresql://nobody@localhost/app"}
-  - {name: log, type: files, path: log.csv}
+  - {name: log, type: files, path: log.csv, archive: done}
 """,
         encoding="utf-8",
     )
@@ -67,6 +67,16 @@ def test_each_source_and_every_test_of_dbt_is_a_check(
     tests = {node["name"] for node in manifest["nodes"].values() if node["resource_type"] == "test"}
     assert len(tests) > 10
     assert names == {"loaded_app", "loaded_log", *tests}
+
+
+def test_a_landing_folder_is_watched_and_only_loads(definitions: dg.Definitions) -> None:
+    sensor = definitions.resolve_sensor_def("landing_files")
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+    (job,) = (definitions.resolve_job_def(name) for name in [sensor.job_name])
+    keys = job.asset_layer.selected_asset_keys
+    assert {key.path[0] for key in keys} == {"raw"}
+    assert dg.AssetKey(["raw", "load_batches"]) in keys
+    assert job.partitions_def is None
 
 
 def test_the_nightly_job_makes_all_of_a_day_in_one_process(definitions: dg.Definitions) -> None:

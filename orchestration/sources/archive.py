@@ -1,0 +1,95 @@
+"""Where the files of a landing folder go once they were loaded: the archive; or could not be: `failed` in it.
+
+Knows nothing of what is in them. Every move is one rename: a file is in one place or in the other.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import itertools
+import time
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from orchestration.errors import PrismError
+
+FAILED = "failed"
+_REASON = ".reason.txt"
+
+
+class Archive:
+    """The archive of one source. ``root`` is the folder that its files arrive in; both are resolved paths."""
+
+    def __init__(self, folder: Path, root: Path, *, settle_seconds: int) -> None:
+        self._folder = folder
+        self._root = root
+        self._settle_seconds = settle_seconds
+
+    def holds(self, path: Path) -> bool:
+        return path.is_relative_to(self._folder)
+
+    def is_settled(self, path: Path) -> bool:
+        """Whether nobody wrote to it for a while: of a writer elsewhere, nothing else can be seen."""
+        return time.time() - path.stat().st_mtime >= self._settle_seconds
+
+    def put_away(self, path: Path) -> Path:
+        """A loaded file into the archive; returns where it is now."""
+        return self._move(path, self._folder / self._inside(path))
+
+    def put_to_failed(self, path: Path, reason: str) -> Path:
+        """A file of which nothing could be loaded, with the reason in a text beside it."""
+        target = self._folder / FAILED / self._inside(path)
+        moved = self._move(path, target)
+        note = target.with_name(target.name + _REASON)
+        partial = note.with_name(note.name + ".part")
+        partial.write_text(reason + "\n", encoding="utf-8")
+        partial.replace(note)
+        return moved
+
+    def bring_back(self, path: Path) -> bool:
+        """The file that lay at ``path``, to be loaded again; false where it is nowhere."""
+        if path.is_file():
+            return True
+        places = [folder / self._inside(path) for folder in (self._folder, self._folder / FAILED)]
+        there = [place for place in places if place.is_file()]
+        if not there:
+            return False
+        latest = max(there, key=lambda place: place.stat().st_ctime_ns)  # a rename counts as a change
+        self._rename(latest, path)
+        latest.with_name(latest.name + _REASON).unlink(missing_ok=True)
+        return True
+
+    def _inside(self, path: Path) -> Path:
+        return path.relative_to(self._root) if path.is_relative_to(self._root) else Path(path.name)
+
+    def _move(self, path: Path, target: Path) -> Path:
+        if target.is_file() and not filecmp.cmp(path, target, shallow=False):
+            # another file of this name came before: it makes room, and nothing is lost
+            numbered = (target.with_name(f"{target.stem}.{n}{target.suffix}") for n in itertools.count(1))
+            self._rename(target, next(other for other in numbered if not other.exists()))
+        self._rename(path, target)
+        return target
+
+    def _rename(self, path: Path, target: Path) -> None:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+        except OSError as error:
+            raise PrismError(
+                f"the file can't be moved to {target.parent}: {error.strerror}",
+                where=str(path),
+                mend="`archive:` must be a folder on the same file system that Prism may write to. What was "
+                "loaded stands; the file is moved with the next load.",
+            ) from None
+
+
+@runtime_checkable
+class ArchivingReader(Protocol):
+    """A reader whose files may go to an archive."""
+
+    @property
+    def archive(self) -> Archive | None: ...
+
+    def to_put_away(self) -> list[tuple[Path, str]]:
+        """The files that were read to their end, with the names that they have in words."""
+        ...

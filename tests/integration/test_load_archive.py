@@ -1,0 +1,221 @@
+"""A landing folder with an archive: a file is taken once, and lies in one place or the other."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+from orchestration.errors import PrismError
+from orchestration.loading.load import BatchResult, load_source
+from orchestration.loading.retry import retry_rejected
+from orchestration.sensors import sensors
+from orchestration.settings import Settings, load_settings
+from orchestration.warehouse import Warehouse
+
+pytestmark = pytest.mark.integration
+
+GOOD = "prompt,at\np,2025-01-01\nq,2025-01-02\n"
+
+
+class Landing:
+    def __init__(self, warehouse: Warehouse, folder: Path) -> None:
+        self.warehouse, self.folder = warehouse, folder
+        (folder / "in").mkdir()
+        self.configure()
+
+    def configure(self, **source: Any) -> None:
+        given = {
+            "name": "log", "type": "files", "path": "in/*.csv", "archive": "done", "usage_id": "line",
+            "columns": {"prompt_key": "prompt", "used_at": "at"}, **source,
+        }  # fmt: skip
+        (self.folder / "prism.yaml").write_text(yaml.safe_dump({"sources": [given]}))
+
+    @property
+    def settings(self) -> Settings:
+        variables = {"PRISM_HOME": str(self.folder / "home"), "PRISM_HMAC_KEY": "of the test"}
+        return load_settings(variables, self.folder)
+
+    def put(self, name: str, text: str, *, seconds_ago: float = 60) -> Path:
+        path = self.folder / "in" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        then = time.time() - seconds_ago
+        os.utime(path, (then, then))
+        return path
+
+    def load(self, *files: Path) -> list[BatchResult]:
+        source = self.settings.sources[0]
+        return load_source(self.warehouse, source, self.settings, files=files or None)
+
+    def files(self) -> list[str]:
+        return sorted(
+            path.relative_to(self.folder).as_posix()
+            for folder in ("in", "done")
+            for path in (self.folder / folder).rglob("*")
+            if path.is_file()
+        )
+
+    def count(self) -> int:
+        with self.warehouse.connect() as connection:
+            row = connection.execute("select count(*) from raw.prompt_usage").fetchone()
+            return int(row[0]) if row else 0
+
+
+@pytest.fixture
+def landing(warehouse: Warehouse, tmp_path: Path) -> Landing:
+    return Landing(warehouse, tmp_path)
+
+
+def test_a_loaded_file_goes_to_the_archive_and_an_empty_folder_is_no_fault(landing: Landing) -> None:
+    landing.put("a.csv", GOOD)
+    assert [result.inserted for result in landing.load()] == [2]
+    assert landing.files() == ["done/a.csv"]
+    assert landing.load() == []
+
+
+def test_the_same_file_again_changes_nothing_and_goes_the_same_way(landing: Landing) -> None:
+    landing.put("a.csv", GOOD)
+    landing.load()
+    landing.put("a.csv", GOOD)
+    assert landing.load() == []
+    assert (landing.files(), landing.count()) == (["done/a.csv"], 2)
+
+
+def test_another_file_of_the_same_name_loses_neither(landing: Landing) -> None:
+    for number in (1, 2, 3):
+        landing.put("a.csv", f"prompt,at\np{number},2025-01-01\n")
+        landing.load()
+    assert landing.files() == ["done/a.1.csv", "done/a.2.csv", "done/a.csv"]
+    assert "p3" in (landing.folder / "done" / "a.csv").read_text()
+
+
+def test_a_file_that_was_just_written_to_stays_until_it_has_come_to_rest(landing: Landing) -> None:
+    landing.put("a.csv", GOOD, seconds_ago=2)
+    landing.put("b.csv", GOOD)
+    landing.load()
+    assert landing.files() == ["done/b.csv", "in/a.csv"]
+    landing.configure(settle_seconds=0)
+    landing.load()
+    assert landing.files() == ["done/a.csv", "done/b.csv"]
+
+
+def test_a_file_that_another_process_has_open_stays(landing: Landing) -> None:
+    path = landing.put("a.csv", GOOD)
+    with path.open("a"):
+        assert landing.load() == []
+        assert landing.files() == ["in/a.csv"]
+    assert landing.load() != []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("prompt,when\np,2025-01-01\n", "in/a.csv:1: the file has no column 'at'; it has 'prompt', 'when'\n"),
+        ("prompt,at\np,nonsense\n", "in/a.csv:2: used_at: not a time\n"),
+    ],
+)
+def test_a_file_of_which_nothing_can_be_loaded_goes_to_failed_with_its_reason(
+    landing: Landing, text: str, reason: str
+) -> None:
+    landing.put("a.csv", text)
+    landing.put("b.csv", GOOD)
+    results = landing.load()
+    assert [(result.location, result.inserted, result.rejected) for result in results] == [
+        ("in/a.csv", 0, 1),
+        ("in/b.csv", 2, 0),
+    ]
+    assert landing.files() == ["done/b.csv", "done/failed/a.csv", "done/failed/a.csv.reason.txt"]
+    assert (landing.folder / "done/failed/a.csv.reason.txt").read_text() == reason
+    landing.put("a.csv", text)
+    landing.load()
+    assert landing.files() == ["done/b.csv", "done/failed/a.csv", "done/failed/a.csv.reason.txt"]
+
+
+def test_a_file_with_some_good_rows_is_a_loaded_one(landing: Landing) -> None:
+    landing.put("a.csv", GOOD + "p,nonsense\n")
+    landing.put("empty.csv", "prompt,at\n")
+    landing.load()
+    assert landing.files() == ["done/a.csv", "done/empty.csv"]
+
+
+def test_folders_below_keep_their_place_and_the_archive_is_no_landing_folder(landing: Landing) -> None:
+    landing.configure(path="in/**/*.csv", archive="in/done")
+    landing.put("x/a.csv", GOOD)
+    landing.put("a.csv", GOOD)
+    landing.load()
+    assert landing.files() == ["in/done/a.csv", "in/done/x/a.csv"]
+    assert landing.load() == []
+
+
+def test_a_named_file_from_elsewhere_stays_where_it_is(landing: Landing) -> None:
+    path = landing.folder / "other.csv"
+    path.write_text(GOOD)
+    assert [result.inserted for result in landing.load(path)] == [2]
+    assert path.is_file()
+
+
+def test_a_file_that_can_not_be_moved_is_loaded_and_said_so(landing: Landing) -> None:
+    (landing.folder / "done").write_text("a file where the archive should be")
+    landing.put("a.csv", GOOD)
+    with pytest.raises(PrismError, match="can't be moved to"):
+        landing.load()
+    assert landing.count() == 2
+    (landing.folder / "done").unlink()
+    assert landing.load() == []
+    assert landing.files() == ["done/a.csv"]
+
+
+def test_what_was_rejected_is_read_again_from_the_archive_and_from_failed(landing: Landing) -> None:
+    landing.put("a.csv", GOOD + "p,1735689600\n")
+    landing.put("b.csv", "prompt,at\np,1735689600\n")
+    landing.load()
+    assert landing.files() == ["done/a.csv", "done/failed/b.csv", "done/failed/b.csv.reason.txt"]
+    landing.configure(columns={"prompt_key": "prompt", "used_at": {"from": "at", "unit": "s"}})
+    source = landing.settings.sources[0]
+    done = retry_rejected(landing.warehouse, source, landing.settings)
+    assert (done.resolved, done.gone, done.failures) == (2, [], [])
+    assert landing.files() == ["done/a.csv", "done/b.csv"]
+    assert landing.count() == 4
+
+
+def test_a_library_has_no_archive(landing: Landing) -> None:
+    landing.configure(entity="prompts", usage_id=None, columns={"name": "prompt"})
+    with pytest.raises(PrismError, match="`archive:` is for uses"):
+        _ = landing.settings
+
+
+# -- the sensor
+
+
+def asked(landing: Landing) -> Any:
+    (sensor,) = sensors(landing.settings)
+    return sensor.evaluate_tick(dg.build_sensor_context())
+
+
+def test_the_sensor_asks_for_one_load_of_what_is_complete(landing: Landing) -> None:
+    assert asked(landing).skip_message == "no complete file has come"
+    landing.put("a.csv.part", GOOD)
+    landing.put("b.csv", GOOD, seconds_ago=1)
+    assert asked(landing).run_requests == []
+    landing.put("a.csv", GOOD)
+    (first,), (second,) = asked(landing).run_requests, asked(landing).run_requests
+    assert first.run_key == second.run_key
+    landing.put("c.csv", GOOD)
+    (third,) = asked(landing).run_requests
+    assert third.run_key != first.run_key
+
+
+def test_the_sensor_says_where_the_landing_folder_is_missing(landing: Landing) -> None:
+    (landing.folder / "in").rmdir()
+    assert "there is no such file or folder" in asked(landing).skip_message
+
+
+def test_without_an_archive_there_is_no_sensor(landing: Landing) -> None:
+    landing.configure(archive=None)
+    assert sensors(landing.settings) == []
