@@ -1,3 +1,5 @@
+{{ config(meta={'dagster': {'ref': {'name': 'performance_distribution'}}}) }}
+
 -- Business reason: a bar chart of shares that do not sum to one, or that leaves a prompt
 -- out, misleads about all the others.
 with distribution as (

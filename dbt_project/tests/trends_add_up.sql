@@ -1,3 +1,5 @@
+{{ config(meta={'dagster': {'ref': {'name': 'usage_trends'}}}) }}
+
 -- Business reason: the line of all prompts stands above those of single ones; where they
 -- do not add up to it, or a day is missing from a line, the picture lies.
 with trends as (

@@ -121,6 +121,14 @@ def test_the_distribution_equals_an_independent_computation(built: Built) -> Non
     _compare(expected, found, ["period", "domain", "metric", "bucket"])
 
 
+def test_the_costs_equal_an_independent_computation(built: Built) -> None:
+    expected = marts.costs(built.usage, built.prompts, built.as_of, built.timezone)
+    found = _with_prompt(built, built.mart("cost_analysis"))
+    found["model"] = found["model"].fillna("none")
+    assert set(expected["model"]) == {"none", "small", "large"}
+    _compare(expected, found, ["period", "prompt", "model"])
+
+
 def test_an_alert_is_open_exactly_where_a_rule_is_crossed(built: Built) -> None:
     summary = built.mart("prompt_performance_summary").query("period == 'month'").set_index("prompt_id")
     prompts = built.prompts.set_index("prompt_id")

@@ -117,6 +117,38 @@ def dashboard(
     return pd.DataFrame(rows)
 
 
+def costs(usage: pd.DataFrame, prompts: pd.DataFrame, as_of: date, timezone: str) -> pd.DataFrame:
+    """One row a period, prompt and model (`none` where not known) with a use."""
+    uses = _up_to(usage, prompts, as_of, timezone)
+    uses = uses.assign(model=uses["model"].fillna("none"))
+    rows = []
+    for period in LENGTHS:
+        start, _ = window(period, as_of, uses["day"].min())
+        now = uses[uses["day"] >= start]
+        whole = sum(now["cost"].dropna())
+        for (prompt, model), mine in now.groupby(["prompt", "model"]):
+            values = measures(mine)
+            failures = mine.loc[mine["success"].eq(False), "cost"].dropna()
+            total = values["total_cost"]
+            rows.append(
+                {
+                    "period": period,
+                    "prompt": prompt,
+                    "model": model,
+                    "usage_count": values["usage_count"],
+                    "success_count": values["success_count"],
+                    "unpriced_count": int((mine["cost"].isna() & (mine["total_tokens"] > 0)).sum()),
+                    "total_tokens": values["total_tokens"],
+                    "total_cost": total,
+                    "cost_share": float(total / whole) if total is not None and whole else None,
+                    "cost_per_use": values["cost_per_use"],
+                    "cost_per_success": values["cost_per_success"],
+                    "failure_cost": sum(failures) if len(failures) else None,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
 BUCKETS: Mapping[str, tuple[float, ...]] = {
     "success_rate": (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1),
     "average_rating": (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5),

@@ -11,6 +11,7 @@
     'output_tokens': 'bigint',
     'total_tokens': 'bigint',
     'total_cost': 'numeric(20, 10)',
+    'failure_cost': 'numeric(20, 10)',
 } -%}
 {#- what the spread of single uses is computed from -#}
 {%- set spreads = {

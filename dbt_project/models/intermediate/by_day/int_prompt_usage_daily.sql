@@ -43,6 +43,7 @@ final as (
         sum(output_tokens)::bigint as output_tokens,
         sum(total_tokens)::bigint as total_tokens,
         sum(cost) as total_cost,
+        sum(cost) filter (where not is_success) as failure_cost,
         -- what the spread of single uses is computed from
         sum(rating * rating) as rating_square_sum,
         sum(cost::double precision * cost::double precision) as cost_square_sum,
