@@ -21,7 +21,7 @@ agents as (
 ),
 
 mappings as (
-    select * from {{ ref('stg_prism__agent_prompts') }}
+    select * from {{ ref('int_agent_prompts') }}
 ),
 
 alerts as (
@@ -49,7 +49,7 @@ total_agents as (
 agent_mappings as (
     select count(*) as mapping_count
     from mappings
-    group by source, agent_id
+    group by agent_id
 ),
 
 total_mappings as (

@@ -7,7 +7,7 @@ versions as (
 ),
 
 mappings as (
-    select * from {{ ref('stg_prism__agent_prompts') }}
+    select * from {{ ref('int_agent_prompts') }}
 ),
 
 -- the same id in two sources is one prompt, described by whoever changed it last
@@ -34,7 +34,7 @@ current_versions as (
 mapped as (
     select
         prompt_id,
-        count(distinct agent_id) as mapped_agents
+        count(*) as mapped_agents
     from mappings
     group by prompt_id
 ),
