@@ -10,6 +10,7 @@ import pytest
 import typer.main
 
 from orchestration.cli import app
+from orchestration.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,3 +62,23 @@ def test_every_message_is_in_the_troubleshooting_guide() -> None:
     missing = [message for message in messages() if message not in guide]
     assert len(messages()) > 40
     assert not missing
+
+
+def yaml_blocks() -> list[tuple[str, str]]:
+    """Each prism.yaml that the documentation shows, with the page it stands on."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    blocks = [
+        (page.name, block)
+        for page in pages
+        for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    ]
+    return [
+        (page, block) for page, block in blocks if re.search(r"^(sources|reports|timezone):", block, re.M)
+    ]
+
+
+@pytest.mark.parametrize(("page", "block"), yaml_blocks())
+def test_every_example_of_the_settings_is_understood(page: str, block: str, tmp_path: Path) -> None:
+    (tmp_path / "prism.yaml").write_text(block, encoding="utf-8")
+    variables = {name: "postgresql://reader@localhost/app" for name in re.findall(r"\$\{(\w+)\}", block)}
+    assert load_settings(variables, tmp_path).config.sources
