@@ -80,5 +80,5 @@ def yaml_blocks() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "block"), yaml_blocks())
 def test_every_example_of_the_settings_is_understood(page: str, block: str, tmp_path: Path) -> None:
     (tmp_path / "prism.yaml").write_text(block, encoding="utf-8")
-    variables = {name: "postgresql://reader@localhost/app" for name in re.findall(r"\$\{(\w+)\}", block)}
+    variables = dict.fromkeys(re.findall(r"\$\{(\w+)\}", block), "postgresql://reader@localhost/app")
     assert load_settings(variables, tmp_path).config.sources
