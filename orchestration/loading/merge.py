@@ -155,7 +155,7 @@ def _days(connection: psycopg.Connection, instants: pa.ChunkedArray, timezone: s
 def _update(
     connection: psycopg.Connection, rows: pa.Table, values: Mapping[str, Any], merged: Merged
 ) -> None:
-    """The rows whose key the table had before this batch."""
+    """The rows whose key the table had before this batch; they keep the time of their first load."""
     connection.execute(
         sql.SQL("create temporary table staged_usage (usage_id text, {}) on commit drop").format(
             sql.SQL(", ").join(
@@ -194,7 +194,7 @@ def _update(
             sql.SQL(
                 """
                 update raw.prompt_usage as kept
-                set ({columns}, batch_id, loaded_at, deleted_at) = ({staged}, %(batch_id)s, now(), null)
+                set ({columns}, batch_id, deleted_at) = ({staged}, %(batch_id)s, null)
                 from staged_usage as staged
                 where kept.source = %(source)s and kept.usage_id = staged.usage_id and {changed}
                 """

@@ -153,6 +153,10 @@ def test_a_rating_ten_days_late_comes_with_its_change_and_touches_its_day(app: A
     day = app.run("select (%s::timestamptz at time zone 'Europe/Berlin')::date", [at])
     assert app.run("select usage_date from raw.load_days where batch_id = %s", [result.batch_id]) == day
     assert app.kept("rating, rating_source") == [(5.0, "user"), (None, None)]
+    # it was no late use: the rating came late
+    assert app.run("select count(distinct loaded_at), count(distinct batch_id) from raw.prompt_usage") == [
+        (1, 2)
+    ]
 
 
 def test_only_what_changed_since_the_watermark_less_the_overlap_is_read_again(app: Application) -> None:

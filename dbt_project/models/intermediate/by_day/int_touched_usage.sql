@@ -43,13 +43,11 @@ final as (
         usage.used_at,
         usage.updated_at,
         usage.loaded_at,
-        -- what was used before its source was first loaded is history, not late
+        -- what was used before its source was first loaded is history, not late;
+        -- what was rated or changed later keeps the time of its first load
         coalesce(
             usage.used_at >= first_loads.first_loaded_at
-            and usage.loaded_at > usage.used_at + interval '1 day'
-            -- a use that was rated later came again; it was not late
-            and coalesce(usage.updated_at, usage.used_at)
-            <= usage.used_at + interval '1 day',
+            and usage.loaded_at > usage.used_at + interval '1 day',
             false
         ) as is_late,
         usage.cost is null and greatest(
