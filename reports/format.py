@@ -146,14 +146,15 @@ def difference(
 ) -> str | None:
     """A change in words of its kind: ``+12.0 %``, ``−1.4 points`` (percentage points), ``+0.12``.
 
-    None where either side is unknown, or a relative change has no base.
+    Of the numbers as they are shown, so that a reader who subtracts them agrees. None where either side
+    is unknown, or a relative change has no base.
     """
     if now is None or before is None:
         return None
     if kind == "points":
-        return f"{_sign(f'{(now - before) * 100:+.1f}')} points"
+        return f"{_sign(f'{round(now * 100, 1) - round(before * 100, 1):+.1f}')} points"
     if kind == "absolute":
-        return _sign(f"{now - before:+.2f}")
+        return _sign(f"{round(now, 2) - round(before, 2):+.2f}")
     if before == 0:
         return None
     ratio = now / before

@@ -112,3 +112,9 @@ def test_a_file_name_is_safe_whatever_the_prompt_is_called(name: str) -> None:
 def test_prompts_of_one_name_get_pages_of_their_own() -> None:
     assert fmt.slug("Same name", "1") != fmt.slug("same-name", "2")
     assert fmt.slug("Same name", "1") == fmt.slug("Same name", "1")
+
+
+def test_a_difference_is_that_of_the_numbers_as_shown() -> None:
+    assert (fmt.rating(4.1149), fmt.rating(4.0551)) == ("4.11", "4.06")
+    assert fmt.difference(4.1149, 4.0551, "absolute") == "+0.05"
+    assert fmt.difference(0.93249, 0.92451, "points") == "+0.7 points"
