@@ -34,6 +34,7 @@ class Built:
     prompts: pd.DataFrame
     agents: pd.DataFrame
     mappings: pd.DataFrame
+    versions: pd.DataFrame
 
     def mart(self, name: str) -> pd.DataFrame:
         cursor = self.connection.execute(f"select * from {self.schema}.{name}")  # type: ignore[call-overload]
@@ -63,6 +64,7 @@ def built(request: pytest.FixtureRequest, module_warehouse: Warehouse) -> Iterat
         yield Built(
             connection, timezone, as_of, request.param,
             frame("prompt_usage"), frame("prompts"), frame("agents"), frame("agent_prompts"),
+            frame("prompt_versions"),
         )  # fmt: skip
 
 
@@ -70,6 +72,7 @@ def _load(connection: psycopg.Connection[Any], timezone: str, newest: date) -> N
     gone = {"deleted_at": raw.at("2025-01-01")}
     raw.write(connection, "prompts", life.prompts())
     raw.write(connection, "prompts", [{"prompt_id": "gone", "name": "a deleted prompt", **gone}])
+    raw.write(connection, "prompt_versions", life.versions())
     raw.write(connection, "agents", life.agents())
     raw.write(connection, "agent_prompts", life.mappings())
     raw.write(connection, "agent_prompts", [{"agent_id": "a3", "prompt_id": "gone", **gone}])
@@ -127,6 +130,16 @@ def test_the_costs_equal_an_independent_computation(built: Built) -> None:
     found["model"] = found["model"].fillna("none")
     assert set(expected["model"]) == {"none", "small", "large"}
     _compare(expected, found, ["period", "prompt", "model"])
+
+
+def test_the_versions_equal_an_independent_computation(built: Built) -> None:
+    expected = marts.version_performance(
+        built.usage, built.prompts, built.versions, built.as_of, built.timezone
+    )
+    found = _with_prompt(built, built.mart("prompt_version_performance"))
+    found["version"] = found["prompt_version"].fillna("none")
+    assert expected["timed_count"].gt(0).sum() >= 2
+    _compare(expected, found, ["version", "prompt"])
 
 
 def test_an_alert_is_open_exactly_where_a_rule_is_crossed(built: Built) -> None:

@@ -43,6 +43,25 @@ def mappings() -> Rows:
     ]
 
 
+def versions() -> Rows:
+    """Versions of three prompts: over the years, two on one day, one whose time is not known."""
+    ids = [row["prompt_id"] for row in prompts()]
+    made = [
+        (0, "1", "2023-06-01T12:00"), (0, "2", "2024-10-20T12:00"), (0, "3", "2025-03-05T12:00"),
+        (1, "1", "2025-01-10T09:00"), (1, "2", "2025-01-10T15:00"), (1, "3", "2025-03-29T23:30"),
+        (3, "1", "2023-06-01T12:00"), (3, "4", None),
+    ]  # fmt: skip
+    return [
+        {
+            "prompt_id": ids[prompt],
+            "version": version,
+            "content_hash": version,
+            "created_at": datetime.fromisoformat(f"{moment}:00+00:00") if moment else None,
+        }
+        for prompt, version, moment in made
+    ]
+
+
 def uses(seed: int, last_day: date, timezone: str, count: int = 2500) -> Rows:
     """About ``count`` uses over 800 days up to ``last_day``, more the nearer, and on some days beyond it."""
     random = np.random.default_rng(seed)

@@ -117,6 +117,55 @@ def dashboard(
     return pd.DataFrame(rows)
 
 
+def version_performance(
+    usage: pd.DataFrame, prompts: pd.DataFrame, versions: pd.DataFrame, as_of: date, timezone: str
+) -> pd.DataFrame:
+    """One row a prompt and version (`none` where not known), use by use."""
+    uses = _up_to(usage, prompts, as_of, timezone)
+    dated = with_days(versions.rename(columns={"created_at": "used_at"}), timezone)
+    dated = dated[dated["used_at"].isna() | (dated["day"] <= as_of)]
+    changes = {
+        prompt: list(zip(mine["day"], mine["version"], strict=True))
+        for prompt, mine in dated.dropna(subset="used_at").sort_values("used_at").groupby("prompt_id")
+    }
+
+    def version(prompt: Any, stated: Any, day: date) -> str:
+        if not pd.isna(stated):
+            return str(stated)
+        made = changes.get(prompt, [])
+        before = [version for changed, version in made if changed < day]
+        today = [version for changed, version in made if changed == day]
+        could_run = [*before[-1:], *today]
+        return could_run[0] if len(could_run) == 1 else "none"
+
+    used = uses.assign(
+        version=[
+            version(*use) for use in zip(uses["prompt"], uses["prompt_version"], uses["day"], strict=True)
+        ]
+    )
+    names = (
+        "usage_count", "success_count", "success_rate", "success_rate_low", "success_rate_high",
+        "average_rating", "average_response_time_ms", "total_cost", "cost_per_use", "cost_per_success",
+    )  # fmt: skip
+    keys = {*zip(used["prompt"], used["version"], strict=True)}
+    keys |= {*zip(dated["prompt_id"], dated["version"], strict=True)}
+    rows = []
+    for prompt, name in keys:
+        mine = used[(used["prompt"] == prompt) & (used["version"] == name)]
+        values = measures(mine)
+        rows.append(
+            {
+                "prompt": prompt,
+                "version": name,
+                **{measure: values[measure] for measure in names},
+                "timed_count": int(mine["prompt_version"].isna().sum()) if name != "none" else 0,
+                "first_used_at": mine["used_at"].min() if len(mine) else None,
+                "last_used_at": values["last_used_at"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def costs(usage: pd.DataFrame, prompts: pd.DataFrame, as_of: date, timezone: str) -> pd.DataFrame:
     """One row a period, prompt and model (`none` where not known) with a use."""
     uses = _up_to(usage, prompts, as_of, timezone)
