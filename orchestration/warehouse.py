@@ -22,7 +22,7 @@ from orchestration.settings import Settings
 
 OLDEST_SERVER = 150000
 # The newest migration in `migrations/versions`; a test holds the two together.
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 _APPLICATION = "prism"
 _CONNECT_ATTEMPTS = 4
 

@@ -122,6 +122,7 @@ class _Prepared:
     batch_id: int
     location: str
     watermark: Mapping[str, Any] | None
+    note: str | None
     checked: Checked
     encoded: merge.EncodedUsage
     started_at: datetime
@@ -278,7 +279,7 @@ class _Load:
         encoded = merge.encode_usage(
             checked.rows, source=self._source, batch_id=batch_id, with_texts=self._rules.with_texts
         )
-        return _Prepared(batch_id, batch.place, batch.watermark, checked, encoded, started_at)
+        return _Prepared(batch_id, batch.place, batch.watermark, batch.note, checked, encoded, started_at)
 
     def _usage(self, prepared: _Prepared) -> None:
         def work(connection: psycopg.Connection) -> merge.Merged:
@@ -298,6 +299,7 @@ class _Load:
             prepared.started_at,
             prepared.batch_id,
             work,
+            prepared.note,
         )
         pa.default_memory_pool().release_unused()
 
@@ -360,6 +362,7 @@ class _Load:
         started_at: datetime,
         batch_id: int,
         work: Callable[[psycopg.Connection], merge.Merged],
+        note: str | None = None,
     ) -> None:
         """One batch in one transaction: rows, days, rejects, watermark, and the batch's own record."""
 
@@ -378,6 +381,7 @@ class _Load:
                 rejects=checked.rejects,
                 rejected=checked.rejected,
                 watermark=watermark,
+                note=note,
             )
             return BatchResult(
                 batch_id=batch_id,

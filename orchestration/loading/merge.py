@@ -442,21 +442,22 @@ def record(
     rejects: pa.Table,
     rejected: int,
     watermark: Mapping[str, Any] | None,
+    note: str | None,
 ) -> None:
     """The batch's own row, its touched days and its rejects. ``superseded``: within the batch."""
     connection.execute(
         """
         insert into raw.load_batches (
             batch_id, source, entity, location, started_at, finished_at, rows_read, inserted, updated,
-            unchanged, superseded, rejected, values_rejected, deleted, watermark
+            unchanged, superseded, rejected, values_rejected, deleted, watermark, note
         )
         overriding system value
-        values (%s, %s, %s, %s, %s, clock_timestamp(), %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        values (%s, %s, %s, %s, %s, clock_timestamp(), %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         """,
         [
             batch_id, source, entity, location, started_at, rows_read, merged.inserted, merged.updated,
             merged.unchanged, merged.superseded + superseded, rejected, rejects.num_rows - rejected,
-            merged.deleted, None if watermark is None else Jsonb(dict(watermark)),
+            merged.deleted, None if watermark is None else Jsonb(dict(watermark)), note,
         ],
     )  # fmt: skip
     connection.execute(

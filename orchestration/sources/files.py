@@ -7,8 +7,10 @@ file that nobody writes to at the moment is complete.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Literal
 
@@ -42,6 +44,9 @@ _ENDINGS: Mapping[str, Format] = {
     ".parquet": "parquet",
 }
 _SEPARATOR = "\x1f"
+_LONGEST_NOTE = 1000
+
+log = logging.getLogger(__name__)
 
 
 def waiting(source: FilesSource, base: Path) -> list[Path]:
@@ -97,6 +102,7 @@ class FilesReader:
         }
         self._landing = _landing(source, base, files)
         self._refused: dict[Path, str] = {}
+        self._unread: dict[Path, str] = {}
         for path in self._landing.paths:
             try:
                 self._check_header(path)
@@ -156,6 +162,9 @@ class FilesReader:
         header = self._header(path)
         if header is None:
             return
+        if unread := [name for name in dict.fromkeys(header) if name not in self._wanted(header)]:
+            names = ", ".join(repr(name) for name in unread)
+            self._unread[path] = f"columns that are not read: {names}"[:_LONGEST_NOTE]
         columns = self._map(header)
         needed = list(self._key_columns())
         for name, known in CANONICAL[self._source.entity].items():
@@ -222,7 +231,11 @@ class FilesReader:
                 continue
             mark = mark_of(path, self._read_as)
             if entity != "usage" or self._landing.named or watermarks.get(name) != mark:
-                yield from self._landing.batches(path, entity, mark, self._pieces(path))
+                note = self._unread.get(path)
+                if note:
+                    log.info("%s: %s", name, note)
+                for batch in self._landing.batches(path, entity, mark, self._pieces(path)):
+                    yield replace(batch, note=note)
             else:
                 self._landing.was_read(path)
 

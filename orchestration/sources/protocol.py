@@ -145,7 +145,8 @@ class Batch:
 
     ``columns`` are text (``binary`` where it may not be UTF-8) or whatever type the source has; all are
     as long as ``rows``, which holds each row's line or key. ``rejects`` are what could not be read.
-    ``watermark`` is what the source wants to be told next time, once this batch is loaded.
+    ``watermark`` is what the source wants to be told next time, once this batch is loaded. ``note`` is
+    what there is to say of the place that is no fault.
     """
 
     entity: Entity
@@ -154,6 +155,7 @@ class Batch:
     rows: pa.Array
     rejects: Sequence[Reject] = ()
     watermark: Mapping[str, Any] | None = None
+    note: str | None = None
 
     @property
     def rows_read(self) -> int:

@@ -88,6 +88,16 @@ def total(results: list[BatchResult], name: str) -> int:
     return sum(getattr(result, name) for result in results)
 
 
+def test_columns_that_nothing_reads_are_noted_and_no_fault(house: House) -> None:
+    house.write('id,prompt,at,mood,"the""day"\n1,p,2025-01-01,good,x\n', "a.csv")
+    house.write("id,prompt,at\n2,p,2025-01-01\n", "b.csv")
+    assert total(house.load(), "inserted") == 2
+    assert house.rows("select location, note, values_rejected from raw.load_batches order by 1") == [
+        ("a.csv", "columns that are not read: 'mood', 'the\"day'", 0),
+        ("b.csv", None, 0),
+    ]
+
+
 # -- real data
 
 
