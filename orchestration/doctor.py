@@ -94,7 +94,7 @@ def _warehouse(house: Warehouse) -> Iterator[Finding]:
 
 def _source(source: Source, settings: Settings, house: Warehouse) -> Finding:
     try:
-        detail = open_source(source, settings, house).describe()
+        detail = open_source(source, settings, house.url).describe()
     except PrismError as error:
         return Finding(f"source {source.name}", False, str(error))
     return Finding(f"source {source.name}", True, detail)

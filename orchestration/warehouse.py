@@ -14,8 +14,9 @@ from pathlib import Path
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 
+from orchestration.database import connect, describe
 from orchestration.errors import PrismError
 from orchestration.postgres import DATABASE, EmbeddedServer
 from orchestration.settings import Settings
@@ -23,8 +24,6 @@ from orchestration.settings import Settings
 OLDEST_SERVER = 150000
 # The newest migration in `migrations/versions`; a test holds the two together.
 SCHEMA_VERSION = "0005"
-_APPLICATION = "prism"
-_CONNECT_ATTEMPTS = 4
 
 
 @dataclass(frozen=True)
@@ -100,53 +99,6 @@ def _holder(connection: psycopg.Connection, key: str) -> str:
         [key],
     ).fetchone()
     return f" (backend {row[0]}, {row[1]}, since {row[2]:%Y-%m-%d %H:%M:%S %Z})" if row else ""
-
-
-def describe(url: str) -> str:
-    """A database URI in words, without its password."""
-    try:
-        parts = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        return "the database URL"
-    host = parts.get("host") or "the default host"
-    port = f":{parts['port']}" if parts.get("port") else ""
-    return f"database {parts.get('dbname') or '(default)'} at {host}{port}"
-
-
-def connect(url: str, *, setting: str, autocommit: bool = False) -> psycopg.Connection:
-    """A session at ``url``; while the server starts or is full, it is tried again for some seconds.
-
-    ``setting`` names, for the message, where the URL comes from. Raises :class:`PrismError`.
-    """
-    try:
-        conninfo_to_dict(url)
-    except psycopg.ProgrammingError as error:
-        raise PrismError(
-            "this is not a PostgreSQL URL",
-            where=setting,
-            mend="Expected: postgresql://user:password@host:5432/database",
-        ) from error
-    for attempt in range(_CONNECT_ATTEMPTS):
-        try:
-            return psycopg.connect(
-                make_conninfo(url, connect_timeout=10, application_name=_APPLICATION),
-                autocommit=autocommit,
-            )
-        except psycopg.OperationalError as error:
-            reason = " ".join(str(error).split())
-            transient = (
-                "starting up" in reason
-                or "too many clients" in reason
-                or "remaining connection slots" in reason
-            )
-            if not transient or attempt == _CONNECT_ATTEMPTS - 1:
-                raise PrismError(
-                    f"no connection to the {describe(url)}: {reason}",
-                    where=setting,
-                    mend="Check that the server runs there, and host, user, password and database.",
-                ) from None
-            time.sleep(2**attempt / 2)
-    raise AssertionError("unreachable")
 
 
 def address(settings: Settings) -> str:

@@ -14,7 +14,6 @@ from orchestration.loading.validate import Checked, Rules, check
 from orchestration.settings import Settings, load_settings
 from orchestration.sources.open import open_source
 from orchestration.sources.protocol import Batch, Watermarks
-from orchestration.warehouse import Warehouse
 
 RULES = Rules(
     now=datetime(2026, 6, 1, tzinfo=UTC),
@@ -41,7 +40,7 @@ class Export:
     def read(self, *files: Path, watermarks: Watermarks | None = None) -> list[Batch]:
         """What is new, as batches; what the source wants kept is kept."""
         source = self.settings.config.sources[0]
-        nowhere = Warehouse(url="postgresql://nowhere.example.com/", dagster_url="")
+        nowhere = "postgresql://nowhere.example.com/"
         with open_source(source, self.settings, nowhere, files=files or None).reader() as reader:
             self.readings = reader.readings
             batches = list(reader.batches("usage", self.marks if watermarks is None else watermarks))

@@ -93,7 +93,7 @@ def load_source(
         load = _Load(session, source, settings, progress, accept_deletions=accept_deletions)
         for attempt in range(_READ_ATTEMPTS):
             try:
-                with open_source(source, settings, warehouse, files=files).reader() as reader:
+                with open_source(source, settings, warehouse.url, files=files).reader() as reader:
                     for entity in reader.entities:
                         load.entity(reader, entity)
                     comparison = reader.comparison() if isinstance(reader, ComparableReader) else None

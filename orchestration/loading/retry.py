@@ -94,7 +94,7 @@ def _rows(
     """Rows of a database; its library is read whole with every load."""
     uses = [one for one in rejected if one.entity == "usage" and one.key != "?"]
     keys = {one.key for one in uses}
-    with open_source(source, settings, warehouse).reader() as reader:
+    with open_source(source, settings, warehouse.url).reader() as reader:
         comparison = reader.comparison() if isinstance(reader, ComparableReader) else None
         there = comparison.still_there(sorted(keys)) if comparison else keys
     done.results += load_source(warehouse, source, settings, progress=progress, again=sorted(there))
@@ -140,7 +140,7 @@ def _files(
 def _archive(warehouse: Warehouse, source: Source, settings: Settings) -> Archive | None:
     if not isinstance(source, FilesSource) or source.archive is None:
         return None
-    with open_source(source, settings, warehouse).reader() as reader:
+    with open_source(source, settings, warehouse.url).reader() as reader:
         return reader.archive if isinstance(reader, ArchivingReader) else None
 
 

@@ -14,12 +14,12 @@ from datetime import timedelta
 
 from psycopg import sql
 
+from orchestration.database import describe
 from orchestration.errors import PrismError
 from orchestration.settings import ApplicationSource
 from orchestration.sources.comparison import INSTANTS, Comparison
 from orchestration.sources.protocol import CANONICAL, Batch, Entity, Reading, Watermarks
 from orchestration.sources.snapshot import Snapshot, TableColumn, open_snapshot
-from orchestration.warehouse import describe
 
 _TABLES: Mapping[Entity, str] = {
     "prompts": "prompts",

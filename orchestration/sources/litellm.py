@@ -14,11 +14,11 @@ from datetime import timedelta
 
 from psycopg import sql
 
+from orchestration.database import describe
 from orchestration.errors import PrismError
 from orchestration.settings import LitellmSource, TagOrPath
 from orchestration.sources.protocol import Batch, Entity, Reading, Watermarks
 from orchestration.sources.snapshot import Snapshot, TableColumn, open_snapshot
-from orchestration.warehouse import describe
 
 _TABLE = "LiteLLM_SpendLogs"
 # canonical column -> the table's, as they stand there

@@ -25,7 +25,6 @@ from orchestration.sources.langfuse import open_langfuse
 from orchestration.sources.litellm import open_litellm
 from orchestration.sources.opentelemetry import open_opentelemetry
 from orchestration.sources.protocol import Reader
-from orchestration.warehouse import Warehouse
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class OpenableSource:
 
     source: Source
     settings: Settings
-    warehouse: Warehouse
+    own_database: str
     files: Sequence[Path] | None = None
 
     @contextmanager
@@ -66,7 +65,7 @@ class OpenableSource:
                 where=f"sources: {source.name}",
                 mend="Name a source that reads files.",
             )
-        return source.url or self.warehouse.url
+        return source.url or self.own_database
 
     def describe(self) -> str:
         """What the source has to read, in one line. Raises as :meth:`reader` does."""
@@ -75,7 +74,8 @@ class OpenableSource:
 
 
 def open_source(
-    source: Source, settings: Settings, warehouse: Warehouse, *, files: Sequence[Path] | None = None
+    source: Source, settings: Settings, own_database: str, *, files: Sequence[Path] | None = None
 ) -> OpenableSource:
-    """``warehouse`` holds an application without a URL of its own; ``files`` stand for the source's."""
-    return OpenableSource(source, settings, warehouse, files)
+    """``own_database`` is the URL of where an application lies that names none; ``files`` stand for the
+    source's."""
+    return OpenableSource(source, settings, own_database, files)

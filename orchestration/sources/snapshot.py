@@ -15,10 +15,10 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
+from orchestration.database import connect
 from orchestration.errors import PrismError
 from orchestration.sources.csv_text import CsvText
 from orchestration.sources.protocol import Assembly, Batch, Entity, SourceLostError
-from orchestration.warehouse import connect
 
 _CHUNK = 1 << 20
 _TOO_FAR_AHEAD = timedelta(hours=24)

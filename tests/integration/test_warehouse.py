@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestration import database
 from orchestration import warehouse as warehouses
 from orchestration.errors import PrismError
 from orchestration.postgres import EmbeddedServer
@@ -47,7 +48,7 @@ def test_a_lock_that_is_held_names_its_holder(warehouse: Warehouse) -> None:
 
 def test_an_unreachable_server_is_named_without_its_password() -> None:
     with pytest.raises(PrismError) as caught:
-        warehouses.connect("postgresql://someone:s3cret@127.0.0.1:9/prism", setting="PRISM_WAREHOUSE_URL")
+        database.connect("postgresql://someone:s3cret@127.0.0.1:9/prism", setting="PRISM_WAREHOUSE_URL")
     assert "127.0.0.1:9" in str(caught.value)
     assert "PRISM_WAREHOUSE_URL" in str(caught.value)
     assert "s3cret" not in str(caught.value)
@@ -55,7 +56,7 @@ def test_an_unreachable_server_is_named_without_its_password() -> None:
 
 def test_a_wrong_url_is_one_clear_message() -> None:
     with pytest.raises(PrismError, match="PRISM_WAREHOUSE_URL: this is not a PostgreSQL URL"):
-        warehouses.connect("not a url", setting="PRISM_WAREHOUSE_URL")
+        database.connect("not a url", setting="PRISM_WAREHOUSE_URL")
 
 
 def _use_server(folder: Path, *, keep: bool = False) -> subprocess.Popen[str]:
@@ -116,7 +117,7 @@ def test_a_folder_too_deep_for_a_socket_gets_a_short_one(tmp_path: Path) -> None
     ours = EmbeddedServer(deep)
     ours.acquire()
     try:
-        with warehouses.connect(ours.url("postgres"), setting="test") as connection:
+        with database.connect(ours.url("postgres"), setting="test") as connection:
             assert connection.execute("select 1").fetchone() == (1,)
     finally:
         ours.stop()
@@ -132,7 +133,7 @@ def test_a_given_server_is_set_up_with_dagsters_database_beside_it(
     warehouses.ensure_dagster_database(house)
     warehouses.ensure_dagster_database(house)
     assert house.embedded is None
-    with warehouses.connect(house.dagster_url, setting="test") as connection:
+    with database.connect(house.dagster_url, setting="test") as connection:
         assert connection.info.dbname == "postgres_dagster"
     with house.connect() as connection:
         assert connection.execute("select count(*) from raw.prompt_usage").fetchone() == (0,)
