@@ -15,17 +15,14 @@ install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --req
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 endif
 
-.PHONY: run test test-long lint types lock clean help
+.PHONY: run test lint types lock clean help
 
 run: $(VENV)/.run ## set up, fill with sample data where no source is configured, run the nightly job
 	$(BIN)/prism sample --if-unconfigured
 	$(BIN)/prism run
 
 test: $(VENV)/.test ## set up, then the test suite
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not long" $(PYTEST_ARGS)
-
-test-long: $(VENV)/.test ## the long trials
-	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.test ## ruff and sqlfluff
 	$(BIN)/ruff check .
@@ -48,16 +45,17 @@ clean: ## remove the environment; what Prism has written stays
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-$(BIN)/python:
+$(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit("Prism needs Python 3.11 or newer; this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
 
-$(VENV)/.run: requirements.lock pyproject.toml | $(BIN)/python
+$(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/.made
 	@echo "Installing what Prism needs (once; about a minute) …"
 	@$(call install,requirements.lock)
 	@touch $@
 
-$(VENV)/.test: requirements-dev.lock pyproject.toml | $(BIN)/python
+$(VENV)/.test: requirements-dev.lock pyproject.toml | $(VENV)/.made
 	@echo "Installing what Prism and its tests need (once; about a minute) …"
 	@$(call install,requirements-dev.lock)
 	@touch $@ $(VENV)/.run

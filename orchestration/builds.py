@@ -45,41 +45,81 @@ def marts_as_of_date(connection: psycopg.Connection) -> date | None:
     return row[0] if row else None
 
 
-def start(connection: psycopg.Connection, as_of_date: date, marts_schema: str, run_id: str) -> int:
-    """Records that a build begins; returns its id."""
+def schema_of(connection: psycopg.Connection, run_id: str, as_of_date: date) -> str:
+    """The schema that a run builds into: chosen once, when its build begins; else as it would be now."""
     row = connection.execute(
+        "select marts_schema from ops.builds where run_id = %s order by build_id desc limit 1", [run_id]
+    ).fetchone()
+    return str(row[0]) if row else marts_schema_for(connection, as_of_date)
+
+
+def start(connection: psycopg.Connection, as_of_date: date, marts_schema: str, run_id: str) -> None:
+    """Records that a run begins to build all of the marts."""
+    connection.execute(
         """
         insert into ops.builds (as_of_date, marts_schema, started_at, state, batch_id, run_id)
         values (%s, %s, now(), 'running', (select max(batch_id) from raw.load_batches), %s)
-        returning build_id
         """,
         [as_of_date, marts_schema, run_id],
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def finish(connection: psycopg.Connection, build_id: int, failures: list[str]) -> None:
-    """Records how a build ended: green without failures, else red."""
-    connection.execute(
-        "update ops.builds set finished_at = now(), state = %s, failures = %s where build_id = %s",
-        ["red" if failures else "green", Jsonb(failures), build_id],
     )
 
 
-def latest(connection: psycopg.Connection, as_of_date: date, marts_schema: str) -> Build | None:
-    """The newest build of a schema for a date."""
+def finish(connection: psycopg.Connection, run_id: str) -> None:
+    """Records that all that a run began to build is built and has passed its tests."""
+    connection.execute(
+        "update ops.builds set finished_at = now(), state = 'green' where run_id = %s and state = 'running'",
+        [run_id],
+    )
+
+
+def spoil(
+    connection: psycopg.Connection, as_of_date: date, marts_schema: str, failures: list[str], run_id: str
+) -> None:
+    """Records that the marts are not to be reported on: something failed, or was changed by hand."""
+    connection.execute(
+        """
+        with own as (
+            update ops.builds set finished_at = now(), state = 'red', failures = %(failures)s
+            where run_id = %(run_id)s and state = 'running'
+            returning build_id
+        )
+        insert into ops.builds (as_of_date, marts_schema, started_at, finished_at, state, failures, run_id)
+        select %(as_of_date)s, %(marts_schema)s, now(), now(), 'red', %(failures)s, %(run_id)s
+        where not exists (select 1 from own)
+        """,
+        {
+            "as_of_date": as_of_date,
+            "marts_schema": marts_schema,
+            "failures": Jsonb(failures),
+            "run_id": run_id,
+        },
+    )
+
+
+def latest(connection: psycopg.Connection, marts_schema: str) -> Build | None:
+    """The newest build of a schema, whatever its date; none where it was never built as a whole."""
     row = connection.execute(
         """
-        select build_id, state, started_at, finished_at, failures
-        from ops.builds where as_of_date = %s and marts_schema = %s order by build_id desc limit 1
+        select build_id, as_of_date, state, started_at, finished_at, failures
+        from ops.builds where marts_schema = %s order by build_id desc limit 1
         """,
-        [as_of_date, marts_schema],
+        [marts_schema],
     ).fetchone()
     if row is None:
         return None
-    build_id, state, started_at, finished_at, failures = row
+    build_id, as_of_date, state, started_at, finished_at, failures = row
     return Build(build_id, as_of_date, marts_schema, state, started_at, finished_at, tuple(failures))
+
+
+def drop_spoilt(connection: psycopg.Connection) -> None:
+    """Drops what builds beside the marts have left behind that failed, and so gave no report."""
+    schemas = connection.execute(
+        "select nspname from pg_namespace where nspname ~ %s", [rf"^{MARTS}_\d{{8}}$"]
+    ).fetchall()
+    for (schema,) in schemas:
+        build = latest(connection, schema)
+        if build is None or build.state == "red":
+            drop_beside(connection, schema)
 
 
 def drop_beside(connection: psycopg.Connection, marts_schema: str) -> None:

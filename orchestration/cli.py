@@ -7,6 +7,7 @@ Heavy imports stand in the commands that need them, so that `prism --help` and `
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -110,7 +111,14 @@ def ui(
     settings = _settings()
     house = warehouse.open_warehouse(settings)
     warehouse.setup(house)
-    instance.prepare(settings, house)
+    home = instance.prepare(settings, house)
+    only_ui = (home / "ui.lock").open("ab")
+    try:
+        fcntl.flock(only_ui, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise PrismError(
+            "another prism ui is running on this PRISM_HOME", where=str(home), mend="Use that one, or end it."
+        ) from None
     nightly.mend_dead_runs()
     workspace = Path(__file__).resolve().parents[1] / "workspace.yaml"
     # where SIGINT came in ignored (a shell's background job), Dagster would inherit that and never end
@@ -264,7 +272,7 @@ def report(date: DateOption = None) -> None:
     settings = _settings()
     house = warehouse.open_warehouse(settings)
     warehouse.setup(house)
-    with house.connect(autocommit=True) as connection:
+    with house.lock("build"), house.connect(autocommit=True) as connection:
         day = date.date() if date else builds.marts_as_of_date(connection)
         if day is None:
             raise PrismError("the marts are not built yet", where=house.where, mend="Run: prism run")
@@ -320,14 +328,23 @@ def doctor() -> None:
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
 )
 def dbt_command(context: typer.Context) -> None:
-    """dbt on Prism's project and warehouse: `prism dbt build --select marts`; takes dbt's own options."""
-    from orchestration import dbt, warehouse
+    """dbt on Prism's project and warehouse: `prism dbt build --select marts`; takes dbt's own options.
+
+    What it builds is for analysts: the next report is made of what `prism run` has built.
+    """
+    from orchestration import builds, dbt, warehouse
+    from orchestration.partitions import last_ended_day
 
     settings = _settings()
     house = warehouse.open_warehouse(settings)
     warehouse.setup(house)
     target = dbt.target_path(settings)
     target.mkdir(parents=True, exist_ok=True)
+    arguments = list(context.args)
+    day = last_ended_day(settings, datetime.now(UTC))
+    takes_variables = {"build", "run", "seed", "test", "compile", "show", "snapshot", "run-operation"}
+    if takes_variables & set(arguments) and "--vars" not in arguments:
+        arguments += ["--vars", dbt.variables(settings, day, builds.MARTS)]
     environment = {
         "DBT_PROJECT_DIR": str(dbt.PROJECT_DIR),
         "DBT_PROFILES_DIR": str(dbt.PROJECT_DIR),
@@ -336,7 +353,14 @@ def dbt_command(context: typer.Context) -> None:
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         **house.libpq_environment(),
     }
-    done = subprocess.run([dbt.executable(), *context.args], env={**os.environ, **environment}, check=False)
+    command = [dbt.executable(), *arguments]
+    if not {"build", "run", "seed", "snapshot", "run-operation"} & set(arguments):
+        raise SystemExit(subprocess.run(command, env={**os.environ, **environment}, check=False).returncode)
+    with house.lock("build"):
+        with house.connect() as connection:
+            changed = f"changed by hand: prism dbt {arguments[0]}"
+            builds.spoil(connection, day, builds.MARTS, [changed], changed)
+        done = subprocess.run(command, env={**os.environ, **environment}, check=False)
     raise SystemExit(done.returncode)
 
 

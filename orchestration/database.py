@@ -32,11 +32,7 @@ def connect(url: str, *, setting: str, autocommit: bool = False) -> psycopg.Conn
     try:
         conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:
-        raise PrismError(
-            "this is not a PostgreSQL URL",
-            where=setting,
-            mend="Expected: postgresql://user:password@host:5432/database",
-        ) from error
+        raise not_a_url(setting) from error
     for attempt in range(_CONNECT_ATTEMPTS):
         try:
             return psycopg.connect(
@@ -58,3 +54,12 @@ def connect(url: str, *, setting: str, autocommit: bool = False) -> psycopg.Conn
                 ) from None
             time.sleep(2**attempt / 2)
     raise AssertionError("unreachable")
+
+
+def not_a_url(setting: str) -> PrismError:
+    """The error for a URL that is none; ``setting`` names where it comes from."""
+    return PrismError(
+        "this is not a PostgreSQL URL",
+        where=setting,
+        mend="Expected: postgresql://user:password@host:5432/database",
+    )

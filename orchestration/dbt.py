@@ -33,8 +33,19 @@ def target_path(settings: Settings) -> Path:
 
 
 def executable() -> str:
-    """The ``dbt`` of this environment, whatever PATH says."""
-    return str(Path(sys.executable).parent / "dbt")
+    """The dbt of this environment, whatever PATH says; it ends with the process that starts it."""
+    return str(Path(sys.executable).parent / "prism-dbt")
+
+
+def variables(settings: Settings, as_of_date: date, marts_schema: str) -> str:
+    """dbt's ``--vars`` for one as-of date, in the reporting time zone."""
+    return json.dumps(
+        {
+            "as_of_date": as_of_date.isoformat(),
+            "timezone": settings.config.timezone,
+            "marts_schema": marts_schema,
+        }
+    )
 
 
 def build_arguments(settings: Settings, as_of_date: date, marts_schema: str) -> list[str]:
@@ -42,18 +53,13 @@ def build_arguments(settings: Settings, as_of_date: date, marts_schema: str) -> 
 
     Unit tests are left out: they test the models' SQL on rows of their own, not the night's data.
     """
-    variables = {
-        "as_of_date": as_of_date.isoformat(),
-        "timezone": settings.config.timezone,
-        "marts_schema": marts_schema,
-    }
     return [
         "build",
         "--no-use-colors",
         "--exclude-resource-type",
         "unit_test",
         "--vars",
-        json.dumps(variables),
+        variables(settings, as_of_date, marts_schema),
     ]
 
 

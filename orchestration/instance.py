@@ -27,7 +27,13 @@ def prepare(settings: Settings, warehouse: Warehouse) -> Path:
         # the URL may hold a password: it stays in the environment
         "storage": {"postgres": {"postgres_url": {"env": _URL}}},
         "telemetry": {"enabled": False},
-        "run_monitoring": {"enabled": True, "start_timeout_seconds": 300, "poll_interval_seconds": 60},
+        "run_monitoring": {
+            "enabled": True,
+            "start_timeout_seconds": 300,
+            "poll_interval_seconds": 60,
+            # a run that hangs, or whose process was killed unnoticed, must not hold up the next night
+            "max_runtime_seconds": 6 * 3600,
+        },
         "run_coordinator": {
             "module": "dagster._core.run_coordinator.queued_run_coordinator",
             "class": "QueuedRunCoordinator",

@@ -16,6 +16,7 @@ from orchestration.loading.load import BatchResult
 
 # one line for people: shown in the UI, and by `prism run` when the night is over
 SUMMARY = "summary"
+_LONGEST_MESSAGE = 2000
 _SAMPLE_ROWS = 5
 _SAMPLE_COLUMNS = 12
 # columns that hold text or persons, or that say nothing to a reader
@@ -73,6 +74,16 @@ def in_words(results: Sequence[BatchResult]) -> str:
     bad = sum(one.rejected + one.values_rejected for one in results)
     line = f"Loaded: {new:,} new and {changed:,} changed uses"
     return f"{line}; {bad:,} rows or values went to raw.rejected_rows" if bad else line
+
+
+def failure(event: dg.DagsterEvent) -> str:
+    """Why a step failed, in the words of whoever raised it."""
+    data = event.step_failure_data
+    told = data.user_failure_data.description if data.user_failure_data else None
+    error = data.error
+    while not told and error is not None and error.cause is not None:
+        error = error.cause
+    return (told or (error.message if error else event.message) or "").strip()[:_LONGEST_MESSAGE]
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

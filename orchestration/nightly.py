@@ -16,15 +16,16 @@ from datetime import date, datetime
 import dagster as dg
 import psutil
 
-from orchestration import instance, metadata, warehouse
+from orchestration import instance, metadata, reporting, warehouse
 from orchestration.definitions import compose
 from orchestration.errors import PrismError
 from orchestration.jobs import MAIL, NIGHTLY
 from orchestration.partitions import check_as_of_date, last_ended_day
 from orchestration.settings import Settings
+from reports.errors import ReportError
 
 _PROCESS_TAG = "prism/process"
-_LONGEST_MESSAGE = 2000
+_RUNNING = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 
 
 @dataclass(frozen=True)
@@ -64,18 +65,22 @@ def run(
             tags={_PROCESS_TAG: _process(os.getpid())},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
-    return Outcome(
-        day=day,
-        run_id=result.run_id,
-        lines=tuple(_lines(result)),
-        failures=tuple(_failures(result)),
-    )
+    failures = list(_failures(result))
+    if not result.success:
+        try:
+            reporting.tell_owner(house, settings, day, failures, result.run_id)
+        except ReportError as error:
+            failures.append(f"The owner could not be told: {error}")
+    return Outcome(day=day, run_id=result.run_id, lines=tuple(_lines(result)), failures=tuple(failures))
 
 
 def mend_dead_runs() -> None:
-    """Marks runs as failed whose process is gone; Dagster itself does not notice a killed one."""
+    """Marks runs as failed whose process is gone; Dagster itself does not notice a killed one.
+
+    To be called while no ``prism ui`` runs: what one started has ended with it.
+    """
     with dg.DagsterInstance.get() as dagster:
-        _fail_dead_runs(dagster)
+        _fail_dead_runs(dagster, with_the_uis=True)
 
 
 def _check_sample(house: warehouse.Warehouse) -> None:
@@ -93,17 +98,24 @@ def _process(pid: int) -> str:
     return f"{socket.gethostname()}:{pid}:{psutil.Process(pid).create_time():.2f}"
 
 
-def _fail_dead_runs(dagster: dg.DagsterInstance) -> None:
-    running = dagster.get_runs(
-        dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
-    )
-    for run in running:
-        host, _, rest = run.tags.get(_PROCESS_TAG, "").rpartition(":")[0].partition(":")
-        if host != socket.gethostname():
-            continue
-        pid = int(rest)
-        if not psutil.pid_exists(pid) or _process(pid) != run.tags[_PROCESS_TAG]:
-            dagster.report_run_failed(run, f"The process {pid} that ran this was killed.")
+def _fail_dead_runs(dagster: dg.DagsterInstance, *, with_the_uis: bool = False) -> None:
+    """Only a run of `prism run` says which process runs it; those without are a ``prism ui``'s."""
+    for run in dagster.get_runs(dg.RunsFilter(statuses=list(_RUNNING))):
+        process = run.tags.get(_PROCESS_TAG)
+        if process is None:
+            dead = with_the_uis
+        else:
+            host, pid, _ = process.rsplit(":", 2)
+            dead = host == socket.gethostname() and not _is_alive(int(pid), process)
+        if dead:
+            dagster.report_run_failed(run, "The process that ran this was killed.")
+
+
+def _is_alive(pid: int, process: str) -> bool:
+    try:
+        return _process(pid) == process
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _lines(result: dg.ExecuteInProcessResult) -> Iterator[str]:
@@ -115,13 +127,7 @@ def _lines(result: dg.ExecuteInProcessResult) -> Iterator[str]:
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:
-    for event in result.get_step_failure_events():
-        data = event.step_failure_data
-        told = data.user_failure_data.description if data.user_failure_data else None
-        error = data.error
-        while not told and error is not None and error.cause is not None:
-            error = error.cause
-        yield (told or (error.message if error else event.message) or "").strip()[:_LONGEST_MESSAGE]
+    yield from map(metadata.failure, result.get_step_failure_events())
     for evaluation in result.get_asset_check_evaluations():
         if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR:
             failure = evaluation.metadata.get("failure")

@@ -40,16 +40,18 @@ def render(
     Raises :class:`PrismError` where their newest build is not green, :class:`ReportError` where they are
     of another date.
     """
-    build = builds.latest(connection, as_of_date, marts_schema)
-    if build is not None and build.state != "green":
+    build = builds.latest(connection, marts_schema)
+    if build is None or build.state != "green" or build.as_of_date != as_of_date:
+        state = "none" if build is None else f"that of {build.as_of_date}, and {build.state}"
         raise PrismError(
-            f"the newest build of {as_of_date} is {build.state}: {'; '.join(build.failures) or 'unfinished'}",
+            f"there is no good build of {as_of_date} to report on; the newest is {state}"
+            + (f": {'; '.join(build.failures)}" if build and build.failures else ""),
             where=f"schema {marts_schema}",
-            mend=f"Mend what failed and run: prism run --date {as_of_date}",
+            mend=f"Mend what failed, if anything, and run: prism run --date {as_of_date} --no-send",
         )
     options = ReportOptions(
         as_of_date=as_of_date,
-        build=Build("green", build.finished_at if build else None),
+        build=Build("green", build.finished_at),
         marts_schema=marts_schema,
         timezone=settings.config.timezone,
         default_period=settings.config.reports.default_period,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -33,7 +32,3 @@ class Prism(dg.ConfigurableResource):  # type: ignore[type-arg]
             warehouses.setup(warehouse)
             self._warehouse = warehouse
         return self._warehouse
-
-    def dbt_environment(self) -> Mapping[str, str]:
-        """The variables that dbt's profile reads."""
-        return self.warehouse.libpq_environment()

@@ -1,15 +1,18 @@
-"""What starts a load by itself: files that have come to rest in a landing folder.
+"""What happens by itself: a load when files have come to rest in a landing folder, a mail to the owner
+when a run has failed.
 
-Thin: which files count is decided by the sources, and moving them away belongs to the load.
+Thin: which files count is decided by the sources, moving them away belongs to the load, and what the owner
+reads to `reporting`.
 """
-
-from __future__ import annotations
 
 import hashlib
 
 import dagster as dg
 
+from orchestration import metadata, reporting
 from orchestration.errors import PrismError
+from orchestration.partitions import as_of_date
+from orchestration.resources import Prism
 from orchestration.settings import FilesSource, Settings
 from orchestration.sources.files import waiting
 
@@ -17,7 +20,29 @@ _EVERY_SECONDS = 30
 
 
 def sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """One for all landing folders, on by default; none where no source has an `archive:`."""
+    """All of them, on by default."""
+    return [_owner_hears(), *_landing(settings)]
+
+
+def _owner_hears() -> dg.SensorDefinition:
+    @dg.run_failure_sensor(
+        name="owner_hears",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Mails reports.owner that a night has failed and gave no report, once a date.",
+    )
+    def owner_hears(context: dg.RunFailureSensorContext, prism: Prism) -> None:
+        day = context.partition_key
+        if day is not None:
+            failures = [metadata.failure(event) for event in context.get_step_failure_events()]
+            told = failures or [context.failure_event.message or "the run ended before its first step"]
+            run_id = context.dagster_run.run_id
+            reporting.tell_owner(prism.warehouse, prism.settings, as_of_date(day), told, run_id)
+
+    return owner_hears
+
+
+def _landing(settings: Settings) -> list[dg.SensorDefinition]:
+    """One for all landing folders; none where no source has an `archive:`."""
     sources = [
         source
         for source in settings.sources

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from orchestration.database import connect, describe
+from orchestration.database import connect, describe, not_a_url
 from orchestration.errors import PrismError
 from orchestration.postgres import DATABASE, EmbeddedServer
 from orchestration.settings import Settings
@@ -115,7 +115,7 @@ def open_warehouse(settings: Settings) -> Warehouse:
             try:
                 parts = conninfo_to_dict(url)
             except psycopg.ProgrammingError as error:
-                raise PrismError("this is not a PostgreSQL URL", where="PRISM_WAREHOUSE_URL") from error
+                raise not_a_url("PRISM_WAREHOUSE_URL") from error
             dagster_url = _with_database(url, f"{parts.get('dbname') or 'prism'}_dagster")
         return Warehouse(url=url, dagster_url=dagster_url)
     server = EmbeddedServer(settings.home / "postgres")

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
 
-from orchestration import builds, dbt, metadata, reporting
+from orchestration import builds, dbt, metadata
 from orchestration.partitions import as_of_date
 from orchestration.resources import Prism
 
@@ -44,7 +44,7 @@ def marts_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> li
     """All of the dbt project, its tests as asset checks, in two steps: what shows the statistics comes after
     them, and they come after the daily mart."""
 
-    def step(name: str, *, select: str = "fqn:*", exclude: str = "") -> dg.AssetsDefinition:
+    def step(name: str, *, first: bool, select: str = "fqn:*", exclude: str = "") -> dg.AssetsDefinition:
         @dbt_assets(
             manifest=project.manifest_path,
             project=project,
@@ -57,24 +57,30 @@ def marts_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> li
             name=name,
         )
         def build(context: dg.AssetExecutionContext, prism: Prism, dbt_cli: DbtCliResource) -> Iterator[Any]:
-            yield from _build(context, prism, dbt_cli)
+            yield from _build(context, prism, dbt_cli, first=first)
 
         return build
 
     return [
-        step("dbt_build", exclude=_STATISTICS),
-        step("dbt_build_statistics", select=_STATISTICS),
+        step("dbt_build", first=True, exclude=_STATISTICS),
+        step("dbt_build_statistics", first=False, select=_STATISTICS),
     ]
 
 
-def _build(context: dg.AssetExecutionContext, prism: Prism, dbt_cli: DbtCliResource) -> Iterator[Any]:
-    """Builds and tests what the step selects, and records whether it is good."""
+def _build(
+    context: dg.AssetExecutionContext, prism: Prism, dbt_cli: DbtCliResource, *, first: bool
+) -> Iterator[Any]:
+    """Builds and tests what the step selects. The marts are good once both steps of a run are through whole;
+    a part of them that is built by itself makes nothing good."""
     day = as_of_date(context.partition_key)
     warehouse = prism.warehouse
     with warehouse.lock("build"), dbt.environment(warehouse.libpq_environment()):
         with warehouse.connect() as connection:
-            schema = builds.marts_schema_for(connection, day)
-            build_id = builds.start(connection, day, schema, context.run_id)
+            if first:
+                builds.drop_spoilt(connection)
+            schema = builds.schema_of(connection, context.run_id, day)
+            if first and not context.is_subset:
+                builds.start(connection, day, schema, context.run_id)
         dbt.clear_results(prism.settings)
         invocation = dbt_cli.cli(
             dbt.build_arguments(prism.settings, day, schema),
@@ -90,9 +96,11 @@ def _build(context: dg.AssetExecutionContext, prism: Prism, dbt_cli: DbtCliResou
                         context.add_asset_metadata(metadata.table(connection, schema, key.path[-1]), key)
                 yield event
             failures = dbt.failures(invocation)
-            builds.finish(connection, build_id, failures)
+            if failures:
+                builds.spoil(connection, day, schema, failures, context.run_id)
+            elif not first and not context.is_subset:
+                builds.finish(connection, context.run_id)
     if failures:
-        reporting.tell_owner(warehouse, prism.settings, day, failures, context.run_id)
         raise dg.Failure(
             description=f"The build of {day} is red, so no report is made of it: " + "; ".join(failures),
             allow_retries=False,

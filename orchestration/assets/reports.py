@@ -3,6 +3,7 @@
 import json
 
 import dagster as dg
+from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster_dbt import DbtProject
 
 from orchestration import builds, metadata, reporting
@@ -29,7 +30,7 @@ def report_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> l
     def nightly_report(context: dg.AssetExecutionContext, prism: Prism) -> dg.MaterializeResult[None]:
         day = as_of_date(context.partition_key)
         with prism.warehouse.lock("build"), prism.warehouse.connect(autocommit=True) as connection:
-            schema = builds.marts_schema_for(connection, day)
+            schema = builds.schema_of(connection, context.run_id, day)
             report = reporting.render(connection, prism.settings, day, schema)
             builds.drop_beside(connection, schema)
         index = report.path / "index.html"
@@ -56,6 +57,9 @@ def report_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> l
         description="The digest, once to each recipient, by way of the outbox.",
     )
     def digest_mail(context: dg.AssetExecutionContext, prism: Prism) -> dg.MaterializeResult[None]:
+        if context.run.tags.get(BACKFILL_ID_TAG):
+            told = f"Mail: none, old dates are made anew; prism send {context.partition_key} sends this one"
+            return dg.MaterializeResult(metadata={metadata.SUMMARY: told})
         folder = reporting.rendered(prism.settings, context.partition_key)
         sending = reporting.send(prism.warehouse, prism.settings, folder)
         if sending.unsent:

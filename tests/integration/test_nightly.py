@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
+import psutil
 import psycopg
 import pytest
 from aiosmtpd.controller import Controller
@@ -150,7 +151,7 @@ def test_a_second_night_loads_nothing_twice_and_mails_nobody_again(prism: Prism,
 
 
 def test_a_past_night_is_built_beside_the_marts(prism: Prism, inbox: Inbox, as_of: str) -> None:
-    past = as_of[:8] + "01" if not as_of.endswith("01") else as_of[:5] + "01-01"
+    past = (date.fromisoformat(as_of) - timedelta(days=20)).isoformat()
     output = prism("run", "--no-send", "--date", past).stdout
     reports = prism.folder / ".prism" / "reports"
     assert str(reports / past / "index.html") in output
@@ -210,6 +211,17 @@ def test_a_failed_test_stops_the_report_and_tells_the_owner(prism: Prism, inbox:
     assert index.stat().st_mtime_ns > before
 
 
+def dbt_processes(prism: Prism) -> list[psutil.Process]:
+    """The dbt processes that work for this installation."""
+    target = str(prism.folder / ".prism" / "dbt")
+    return [
+        process
+        for process in psutil.process_iter(["cmdline", "environ"])
+        if "prism-dbt" in " ".join(process.info["cmdline"] or [])
+        and (process.info["environ"] or {}).get("DBT_TARGET_PATH") == target
+    ]
+
+
 def test_a_run_that_was_killed_is_marked_as_failed_and_the_next_one_is_whole(
     prism: Prism, as_of: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,15 +231,20 @@ def test_a_run_that_was_killed_is_marked_as_failed_and_the_next_one_is_whole(
         env=prism.environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
     )
     with instance_of(prism, monkeypatch) as instance:
         running = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
-        while not instance.get_runs(running):
+        # killed while dbt builds, and alone: dbt must not go on by itself
+        while not (instance.get_runs(running) and dbt_processes(prism)):
             assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.05)
         (run,) = instance.get_runs(running)
-        os.killpg(process.pid, signal.SIGKILL)
+        builders = dbt_processes(prism)
+        process.kill()
         process.wait()
+        _, alive = psutil.wait_procs(builders, timeout=10)
+        assert not alive
+        assert "no good build" in prism("report", fails=True).stderr
         assert "Report: " in prism("run").stdout
         killed = instance.get_run_by_id(run.run_id)
         assert killed is not None
