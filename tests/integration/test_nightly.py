@@ -211,6 +211,13 @@ def test_a_failed_test_stops_the_report_and_tells_the_owner(prism: Prism, inbox:
     assert index.stat().st_mtime_ns > before
 
 
+def test_what_was_built_by_hand_is_not_reported_on(prism: Prism, as_of: str) -> None:
+    shown = prism("dbt", "show", "--inline", "select '{{ var(\"as_of_date\") }}' as day").stdout
+    assert as_of in shown
+    prism("dbt", "seed", "--select", "targets")
+    assert "changed by hand: prism dbt seed" in prism("report", fails=True).stderr
+
+
 def dbt_processes(prism: Prism) -> list[psutil.Process]:
     """The dbt processes that work for this installation."""
     target = str(prism.folder / ".prism" / "dbt")
