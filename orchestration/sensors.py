@@ -19,18 +19,15 @@ from orchestration.sources.files import waiting
 _EVERY_SECONDS = 30
 
 
-def sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """All of them, on by default."""
-    return [_owner_hears(), *_landing(settings)]
+def owner_hears() -> dg.SensorDefinition:
+    """The mail to the owner after a run that failed, on by default."""
 
-
-def _owner_hears() -> dg.SensorDefinition:
     @dg.run_failure_sensor(
         name="owner_hears",
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Mails reports.owner that a night has failed and gave no report, once a date.",
     )
-    def owner_hears(context: dg.RunFailureSensorContext, prism: Prism) -> None:
+    def tell_owner(context: dg.RunFailureSensorContext, prism: Prism) -> None:
         day = context.partition_key
         if day is not None:
             failures = [metadata.failure(event) for event in context.get_step_failure_events()]
@@ -38,11 +35,11 @@ def _owner_hears() -> dg.SensorDefinition:
             run_id = context.dagster_run.run_id
             reporting.tell_owner(prism.warehouse, prism.settings, as_of_date(day), told, run_id)
 
-    return owner_hears
+    return tell_owner
 
 
-def _landing(settings: Settings) -> list[dg.SensorDefinition]:
-    """One for all landing folders; none where no source has an `archive:`."""
+def landing_sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """One for all landing folders, on by default; none where no source has an `archive:`."""
     sources = [
         source
         for source in settings.sources

@@ -14,7 +14,7 @@ import yaml
 from orchestration.errors import PrismError
 from orchestration.loading.load import BatchResult, load_source
 from orchestration.loading.retry import retry_rejected
-from orchestration.sensors import sensors
+from orchestration.sensors import landing_sensors
 from orchestration.settings import Settings, load_settings
 from orchestration.warehouse import Warehouse
 
@@ -194,7 +194,7 @@ def test_a_library_has_no_archive(landing: Landing) -> None:
 
 
 def asked(landing: Landing) -> Any:
-    (sensor,) = sensors(landing.settings)
+    (sensor,) = landing_sensors(landing.settings)
     return sensor.evaluate_tick(dg.build_sensor_context())
 
 
@@ -218,4 +218,4 @@ def test_the_sensor_says_where_the_landing_folder_is_missing(landing: Landing) -
 
 def test_without_an_archive_there_is_no_sensor(landing: Landing) -> None:
     landing.configure(archive=None)
-    assert sensors(landing.settings) == []
+    assert landing_sensors(landing.settings) == []

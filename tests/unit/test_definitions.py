@@ -114,3 +114,8 @@ def test_a_day_counts_once_it_has_ended_in_the_reporting_zone(settings: Settings
     with pytest.raises(PrismError, match="before the first day"):
         check_as_of_date(settings, date(2024, 12, 31), now)
     check_as_of_date(settings, date(2025, 1, 1), now)
+
+
+def test_the_owner_hears_of_failed_runs_by_default(definitions: dg.Definitions) -> None:
+    sensor = definitions.resolve_sensor_def("owner_hears")
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
