@@ -9,6 +9,8 @@ NIGHTLY = "nightly"
 REFRESH = "refresh"
 REPORT = dg.AssetKey(["reports", "nightly_report"])
 MAIL = dg.AssetKey(["reports", "digest_mail"])
+# where this step alone has failed, the report is made
+MAIL_STEP = MAIL.to_python_identifier()
 
 
 def jobs() -> list[UnresolvedAssetJobDefinition]:

@@ -19,7 +19,7 @@ import psutil
 from orchestration import instance, metadata, reporting, warehouse
 from orchestration.definitions import compose
 from orchestration.errors import PrismError
-from orchestration.jobs import MAIL, NIGHTLY
+from orchestration.jobs import MAIL, MAIL_STEP, NIGHTLY
 from orchestration.partitions import check_as_of_date, last_ended_day
 from orchestration.settings import Settings
 from reports.errors import ReportError
@@ -66,7 +66,7 @@ def run(
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
     failures = list(_failures(result))
-    if not result.success:
+    if not result.success and set(result.get_failed_step_keys()) != {MAIL_STEP}:
         try:
             reporting.tell_owner(house, settings, day, failures, result.run_id)
         except ReportError as error:

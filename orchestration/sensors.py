@@ -11,6 +11,7 @@ import dagster as dg
 
 from orchestration import metadata, reporting
 from orchestration.errors import PrismError
+from orchestration.jobs import MAIL_STEP
 from orchestration.partitions import as_of_date
 from orchestration.resources import Prism
 from orchestration.settings import FilesSource, Settings
@@ -29,8 +30,9 @@ def owner_hears() -> dg.SensorDefinition:
     )
     def tell_owner(context: dg.RunFailureSensorContext, prism: Prism) -> None:
         day = context.partition_key
-        if day is not None:
-            failures = [metadata.failure(event) for event in context.get_step_failure_events()]
+        events = context.get_step_failure_events()
+        if day is not None and {event.step_key for event in events} != {MAIL_STEP}:
+            failures = [metadata.failure(event) for event in events]
             told = failures or [context.failure_event.message or "the run ended before its first step"]
             run_id = context.dagster_run.run_id
             reporting.tell_owner(prism.warehouse, prism.settings, as_of_date(day), told, run_id)

@@ -27,6 +27,7 @@ from orchestration.warehouse import Warehouse
 from reports import outbox
 from reports.errors import ReportError
 from reports.outbox import Patience
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -86,9 +87,7 @@ def hang_up(server: SMTP) -> str:
 def running(handler: Mailbox, **options: Any) -> Iterator[str]:
     """The handler behind a server on an ephemeral port of the loopback; yields its host and port."""
     # aiosmtpd's own check of port 0 would connect to port 0: bind first, and tell it the port.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     controller = Controller(handler, hostname="127.0.0.1", port=port, **options)
     controller.start()
     try:
