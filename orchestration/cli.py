@@ -14,12 +14,14 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from orchestration.commands.db import db
+from orchestration.commands.send import send
+from orchestration.commands.shared import DateOption, Progress, settings_here
 from orchestration.errors import PrismError
-from orchestration.settings import Settings, load_settings
 
 app = typer.Typer(
     name="prism",
@@ -29,13 +31,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-db = typer.Typer(help="The warehouse: its address, its server, its set-up.", no_args_is_help=True)
-app.add_typer(db, name="db")
-
-DateOption = Annotated[
-    datetime | None,
-    typer.Option("--date", formats=["%Y-%m-%d"], help="As-of date; default: the day that has just ended."),
-]
 
 
 def main() -> None:
@@ -65,10 +60,6 @@ def _is_told(error: Exception) -> bool:
     return isinstance(error, PrismError | ReportError)
 
 
-def _settings() -> Settings:
-    return load_settings(os.environ, Path.cwd())
-
-
 @app.callback()
 def _options(
     debug: Annotated[
@@ -89,11 +80,11 @@ def run(
     from orchestration import nightly
 
     outcome = nightly.run(
-        _settings(),
+        settings_here(),
         day=date.date() if date else None,
         now=datetime.now(UTC),
         send=not no_send,
-        say=_Progress(),
+        say=Progress(),
     )
     for line in outcome.lines:
         print(line)
@@ -108,7 +99,7 @@ def ui(
     """Dagster's UI and daemon on loopback, the schedules running, until interrupted."""
     from orchestration import instance, nightly, warehouse
 
-    settings = _settings()
+    settings = settings_here()
     house = warehouse.open_warehouse(settings)
     warehouse.setup(house)
     home = instance.prepare(settings, house)
@@ -162,13 +153,13 @@ def sample(
     from orchestration.sample.write import other_data, sample_reaches, write_sample
     from orchestration.settings import SAMPLE
 
-    settings = _settings()
+    settings = settings_here()
     if if_unconfigured and settings.config.sources:
         return
     house = warehouse.open_warehouse(settings)
     warehouse.setup(house)
     until = datetime.now(settings.zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    progress = _Progress()
+    progress = Progress()
     with house.connect() as connection:
         if if_unconfigured and (
             other_data(connection, SAMPLE.db_schema) or sample_reaches(connection, SAMPLE.db_schema, until)
@@ -223,7 +214,7 @@ def load(
         raise typer.BadParameter(
             "--retry-rejected finds what to read by itself: it goes with no other option"
         )
-    settings = _settings()
+    settings = settings_here()
     known = {one.name: one for one in settings.sources}
     if source is not None and source not in known:
         raise PrismError(
@@ -237,7 +228,7 @@ def load(
     warehouse.setup(house)
     failures = []
     for one in [known[source]] if source else known.values():
-        progress = _Progress()
+        progress = Progress()
         try:
             lines: list[object] = []
             if retry_rejected:
@@ -269,7 +260,7 @@ def report(date: DateOption = None) -> None:
     """Renders the report from the marts as they are; refuses another as-of date than theirs."""
     from orchestration import builds, reporting, warehouse
 
-    settings = _settings()
+    settings = settings_here()
     house = warehouse.open_warehouse(settings)
     warehouse.setup(house)
     with house.lock("build"), house.connect(autocommit=True) as connection:
@@ -279,35 +270,7 @@ def report(date: DateOption = None) -> None:
         print(reporting.render(connection, settings, day, builds.MARTS).path / "index.html")
 
 
-@app.command()
-def send(
-    report: Annotated[str, typer.Argument(help="A rendered report: its as-of date, or `latest`.")] = "latest",
-    to: Annotated[
-        str | None, typer.Option("--to", help="A test to this address, which counts as nothing.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say who would get what, and why; send nothing.")
-    ] = False,
-) -> None:
-    """Sends a rendered report to its recipients, once each."""
-    from orchestration import reporting, warehouse
-
-    settings = _settings()
-    folder = reporting.rendered(settings, report)
-    if to is not None:
-        sending = reporting.send_test(settings, folder, to)
-    else:
-        house = warehouse.open_warehouse(settings)
-        warehouse.setup(house)
-        sending = (reporting.preview if dry_run else reporting.send)(house, settings, folder)
-    for line in sending.lines:
-        print(line)
-    if sending.unsent:
-        raise PrismError(
-            f"{sending.unsent} mails that were due did not go out",
-            where="prism send",
-            mend="Mend what the lines above say, and send again: nobody gets the same mail twice.",
-        )
+app.command()(send)
 
 
 @app.command()
@@ -315,7 +278,7 @@ def doctor() -> None:
     """Checks settings, connections, versions and permissions, and says how to mend each fault."""
     from orchestration.doctor import examine
 
-    found = list(examine(_settings))
+    found = list(examine(settings_here))
     for finding in found:
         print(finding)
     bad = sum(not finding.good for finding in found)
@@ -335,7 +298,7 @@ def dbt_command(context: typer.Context) -> None:
     from orchestration import builds, dbt, warehouse
     from orchestration.partitions import last_ended_day
 
-    settings = _settings()
+    settings = settings_here()
     house = warehouse.open_warehouse(settings)
     warehouse.setup(house)
     target = dbt.target_path(settings)
@@ -364,112 +327,7 @@ def dbt_command(context: typer.Context) -> None:
     raise SystemExit(done.returncode)
 
 
-@db.command("url")
-def db_url() -> None:
-    """Prints one libpq URI that `psql` accepts, alone; it may hold a password."""
-    from orchestration.warehouse import address
-
-    print(address(_settings()))
-
-
-@db.command("env")
-def db_env() -> None:
-    """Prints `export PG…` lines for a shell: eval "$(prism db env)"; dbt and psql read them."""
-    import shlex
-
-    from orchestration.warehouse import Warehouse, address
-
-    for name, value in Warehouse(url=address(_settings()), dagster_url="").libpq_environment().items():
-        print(f"export {name}={shlex.quote(value)}")
-
-
-@db.command("psql", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def db_psql(context: typer.Context) -> None:
-    """Opens `psql` on the warehouse; takes its options: prism db psql -c 'select …'."""
-    import shutil
-
-    from orchestration import postgres, warehouse
-
-    house = warehouse.open_warehouse(_settings())
-    # psql must not read a password from the command line, where every process list shows it
-    psql = shutil.which("psql") if house.embedded is None else None
-    done = subprocess.run(
-        [psql or str(postgres.program("psql")), *context.args],
-        env={**os.environ, **house.libpq_environment()},
-        check=False,
-    )
-    raise SystemExit(done.returncode)
-
-
-@db.command("start")
-def db_start() -> None:
-    """Starts the embedded server and leaves it up until `prism db stop`; succeeds where it is up."""
-    settings = _settings()
-    from orchestration import warehouse
-
-    house = warehouse.open_warehouse(settings)
-    warehouse.setup(house)
-    if house.embedded is None:
-        print(f"The warehouse is a server of yours, and it answers: {house.where}")
-    else:
-        house.embedded.keep()
-        print(f"The embedded PostgreSQL is up: {house.where}")
-
-
-@db.command("stop")
-def db_stop() -> None:
-    """Stops the embedded server."""
-    from orchestration.postgres import EmbeddedServer
-
-    settings = _settings()
-    if settings.warehouse_url:
-        raise PrismError(
-            "the warehouse is a server of yours, which Prism does not stop", where="PRISM_WAREHOUSE_URL"
-        )
-    stopped = EmbeddedServer(settings.home / "postgres").stop()
-    print("The embedded PostgreSQL is stopped." if stopped else "The embedded PostgreSQL was not running.")
-
-
-@db.command("setup")
-def db_setup() -> None:
-    """Makes databases, schemas and tables, or brings them up to date; does nothing where all is there."""
-    from orchestration import warehouse
-
-    house = warehouse.open_warehouse(_settings())
-    warehouse.setup(house)
-    warehouse.ensure_dagster_database(house)
-    print(f"The warehouse is set up: {house.where}")
-
-
-class _Progress:
-    """Progress for people: a bar or a line on a terminal, nothing elsewhere."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-
-    def __call__(self, text: str) -> None:
-        if sys.stderr.isatty():
-            print(f"  {text}", file=sys.stderr, flush=True)
-
-    def count(self, label: str) -> Any:
-        """A callback ``(done, total)``; ``total`` may be None."""
-        if not sys.stderr.isatty():
-            return None
-        from rich.console import Console
-        from rich.progress import Progress
-
-        self._bar = Progress(console=Console(stderr=True), transient=True)
-        self._bar.start()
-        task = self._bar.add_task(label, total=None)
-
-        def advance(done: int, total: int | None = None) -> None:
-            self._bar.update(task, completed=done, total=total)
-
-        return advance
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+app.add_typer(db, name="db")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,91 @@
+"""`prism db`: the warehouse's address, its server, its set-up."""
+# ruff: noqa: PLC0415, T201
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import typer
+
+from orchestration.commands.shared import settings_here
+from orchestration.errors import PrismError
+
+db = typer.Typer(help="The warehouse: its address, its server, its set-up.", no_args_is_help=True)
+
+
+@db.command("url")
+def db_url() -> None:
+    """Prints one libpq URI that `psql` accepts, alone; it may hold a password."""
+    from orchestration.warehouse import address
+
+    print(address(settings_here()))
+
+
+@db.command("env")
+def db_env() -> None:
+    """Prints `export PG…` lines for a shell: eval "$(prism db env)"; dbt and psql read them."""
+    import shlex
+
+    from orchestration.warehouse import Warehouse, address
+
+    for name, value in Warehouse(url=address(settings_here()), dagster_url="").libpq_environment().items():
+        print(f"export {name}={shlex.quote(value)}")
+
+
+@db.command("psql", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def db_psql(context: typer.Context) -> None:
+    """Opens `psql` on the warehouse; takes its options: prism db psql -c 'select …'."""
+    import shutil
+
+    from orchestration import postgres, warehouse
+
+    house = warehouse.open_warehouse(settings_here())
+    # psql must not read a password from the command line, where every process list shows it
+    psql = shutil.which("psql") if house.embedded is None else None
+    done = subprocess.run(
+        [psql or str(postgres.program("psql")), *context.args],
+        env={**os.environ, **house.libpq_environment()},
+        check=False,
+    )
+    raise SystemExit(done.returncode)
+
+
+@db.command("start")
+def db_start() -> None:
+    """Starts the embedded server and leaves it up until `prism db stop`; succeeds where it is up."""
+    settings = settings_here()
+    from orchestration import warehouse
+
+    house = warehouse.open_warehouse(settings)
+    warehouse.setup(house)
+    if house.embedded is None:
+        print(f"The warehouse is a server of yours, and it answers: {house.where}")
+    else:
+        house.embedded.keep()
+        print(f"The embedded PostgreSQL is up: {house.where}")
+
+
+@db.command("stop")
+def db_stop() -> None:
+    """Stops the embedded server."""
+    from orchestration.postgres import EmbeddedServer
+
+    settings = settings_here()
+    if settings.warehouse_url:
+        raise PrismError(
+            "the warehouse is a server of yours, which Prism does not stop", where="PRISM_WAREHOUSE_URL"
+        )
+    stopped = EmbeddedServer(settings.home / "postgres").stop()
+    print("The embedded PostgreSQL is stopped." if stopped else "The embedded PostgreSQL was not running.")
+
+
+@db.command("setup")
+def db_setup() -> None:
+    """Makes databases, schemas and tables, or brings them up to date; does nothing where all is there."""
+    from orchestration import warehouse
+
+    house = warehouse.open_warehouse(settings_here())
+    warehouse.setup(house)
+    warehouse.ensure_dagster_database(house)
+    print(f"The warehouse is set up: {house.where}")

@@ -1,0 +1,8 @@
+"""raw: loading."""
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    pass

@@ -1,0 +1,8 @@
+"""ops: mail."""
+
+revision = "0008"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    pass
