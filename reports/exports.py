@@ -19,7 +19,7 @@ import pandas as pd
 
 from reports.marts import records
 
-# What Excel, LibreOffice and Google Sheets take for the start of a formula in a CSV file (OWASP, CSV injection).
+# What Excel, LibreOffice and Google Sheets take for a formula in a CSV file (OWASP: CSV injection).
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 # XML 1.0 has no such characters, and no spreadsheet a way to show them.
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import openpyxl
@@ -56,7 +56,7 @@ def test_numbers_days_and_times_keep_their_kind_and_what_is_unknown_stays_empty(
     assert from_csv(exports.to_csv(made))[1] == ["2026-11-21", "2026-11-21 01:30:00+00:00", "0.5", "12", ""]
     sheet = openpyxl.load_workbook(io.BytesIO(exports.to_xlsx({"P": made})))["P"]
     rows = list(sheet.iter_rows(min_row=2, values_only=True))
-    assert rows[0] == (datetime(2026, 11, 21), datetime(2026, 11, 21, 1, 30), 0.5, 12, None)
+    assert rows[0] == (datetime.combine(at, time.min), at.replace(tzinfo=None), 0.5, 12, None)
     assert rows[1] == (None, None, "inf", None, None)
 
 
