@@ -154,6 +154,7 @@ class LitellmSource(_Gateway):
     prompt_version: TagOrPath | None = None
     agent: TagOrPath | None = None
     reread_days: int = Field(default=2, ge=0)
+    compare_days: int = Field(default=35, ge=0, le=3660)
 
 
 # name of a score or an evaluation -> the scale of its values

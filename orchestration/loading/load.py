@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from datetime import time as clock
 from pathlib import Path
 from typing import Any, TypeVar
@@ -187,8 +187,9 @@ class _Load:
 
     def compare(self, reader: Reader, comparison: Comparison) -> None:
         """The last days there and here: what differs is read again, what is gone there marked deleted."""
-        today = self._rules.now.astimezone(self._zone).date()
-        days = Days(today - timedelta(days=comparison.days), today, self._timezone)
+        days = comparison.days(self._rules.now.astimezone(self._zone).date(), self._timezone)
+        if days is None:
+            return
         theirs = comparison.totals(days, reconcile.RANGES)
 
         def compared(connection: psycopg.Connection) -> reconcile.Found:
@@ -200,14 +201,22 @@ class _Load:
         if differed:
             mended = self._mend(reader, comparison, days, differed, found.kept_rows)
             log.warning(
-                "source %s: %d of its last %d days differed from what was loaded: %s",
-                self._source, len(differed), comparison.days,
+                "source %s: %d of its days since %s differed from what was loaded: %s",
+                self._source, len(differed), days.first,
                 ", ".join(f"{fate} {sum(getattr(day, fate) for day in mended.values()):,}"
                           for fate in ("inserted", "updated", "deleted")),
             )  # fmt: skip
             found = self._session.run(compared)
+        reported = comparison.own_totals(days)
+        if wrong := [day for day, totals in reported.items() if not totals.agrees]:
+            log.warning(
+                "source %s: its own totals of %d days since %s are not what its rows come to: %s",
+                self._source, len(wrong), days.first,
+                ", ".join(f"{day} ({reported[day].reported.calls} calls, {reported[day].logged.calls} rows)"
+                          for day in sorted(wrong)[:3]),
+            )  # fmt: skip
         self._session.run(
-            lambda connection: reconcile.keep(connection, self._source, found, differed, mended)
+            lambda connection: reconcile.keep(connection, self._source, found, differed, mended, reported)
         )
 
     def _mend(

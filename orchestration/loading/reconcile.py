@@ -15,7 +15,7 @@ from psycopg import sql
 
 from orchestration.errors import PrismError
 from orchestration.loading import merge, values
-from orchestration.sources.comparison import Days, DayTotals, totals, totals_query
+from orchestration.sources.comparison import Days, DayTotals, Reported, totals, totals_query
 
 # Values that are loaded; others are null in raw, and no difference.
 RANGES: Mapping[str, tuple[float, float]] = {
@@ -158,17 +158,19 @@ def keep(
     after: Found,
     differed: Sequence[date],
     mended: Mapping[date, Mended],
+    reported: Mapping[date, Reported],
 ) -> None:
-    """Each day as it stands ``after`` the comparison, and what was mended in it."""
+    """Each day as it stands ``after`` the comparison, what was mended in it, and what its source counts."""
     with connection.cursor() as cursor:
         cursor.executemany(
             """
             insert into raw.reconciliations as kept (
                 source, usage_date, compared_at, source_count, kept_count, agrees, source_totals,
-                kept_totals, differed_at, inserted, updated, deleted
+                kept_totals, differed_at, inserted, updated, deleted,
+                reported_count, reported_agrees, reported_totals, logged_totals
             )
             values (
-                %s, %s, now(), %s, %s, %s, %s, %s, case when %s then now() end, %s, %s, %s
+                %s, %s, now(), %s, %s, %s, %s, %s, case when %s then now() end, %s, %s, %s, %s, %s, %s, %s
             )
             on conflict (source, usage_date) do update
             set compared_at = excluded.compared_at, source_count = excluded.source_count,
@@ -177,15 +179,19 @@ def keep(
                 differed_at = coalesce(excluded.differed_at, kept.differed_at),
                 inserted = kept.inserted + excluded.inserted,
                 updated = kept.updated + excluded.updated,
-                deleted = kept.deleted + excluded.deleted
+                deleted = kept.deleted + excluded.deleted,
+                reported_count = excluded.reported_count, reported_agrees = excluded.reported_agrees,
+                reported_totals = excluded.reported_totals, logged_totals = excluded.logged_totals
             """,
             [
                 (
                     source, day, *(side.row_count for side in after.of(day)), after.agrees(day),
                     *map(str, after.of(day)), day in differed,
                     done.inserted, done.updated, done.deleted,
+                    *((None,) * 4 if own is None else
+                      (own.reported.calls, own.agrees, str(own.reported), str(own.logged))),
                 )
-                for day in sorted({*after.days, *differed})
-                for done in [mended.get(day, Mended())]
+                for day in sorted({*after.days, *differed, *reported})
+                for done, own in [(mended.get(day, Mended()), reported.get(day))]
             ],
         )  # fmt: skip

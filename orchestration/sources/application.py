@@ -154,8 +154,7 @@ class ApplicationReader:
             place,
             table,
             columns=self._selected("usage"),
-            theirs=self._given("usage"),
-            types=columns,
+            types={name: columns[theirs] for name, theirs in self._given("usage").items()},
             days=self._source.compare_days,
         )
 

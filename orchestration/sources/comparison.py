@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from typing import Any, Protocol, runtime_checkable
 from zoneinfo import ZoneInfo
@@ -114,11 +114,51 @@ def totals(rows: Sequence[tuple[Any, ...]]) -> dict[date, DayTotals]:
     }
 
 
+@dataclass(frozen=True)
+class Tally:
+    """What one day's calls come to by one account; null where it does not count such."""
+
+    calls: int | None = None
+    cost: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+    @classmethod
+    def of(cls, totals: Mapping[str, float]) -> Tally:
+        """From sums by name, as doubles."""
+        whole = {name: int(total) for name, total in totals.items() if name != "cost"}
+        return cls(cost=totals.get("cost"), **whole)
+
+    def agrees(self, other: Tally) -> bool:
+        # costs were added up in another order there, which leaves traces
+        return replace(self, cost=None) == replace(other, cost=None) and math.isclose(
+            self.cost or 0, other.cost or 0, rel_tol=1e-9, abs_tol=1e-9
+        )
+
+    def __str__(self) -> str:
+        cost = None if self.cost is None else f"{self.cost:.9g}"
+        return json.dumps([self.calls, cost, self.input_tokens, self.output_tokens])
+
+
+@dataclass(frozen=True)
+class Reported:
+    """One day of UTC by a source's own totals, and by the rows of its log."""
+
+    reported: Tally
+    logged: Tally
+
+    @property
+    def agrees(self) -> bool:
+        return self.reported.agrees(self.logged)
+
+
 class Comparison:
     """The uses of one table, to be compared with what was loaded of them.
 
-    ``columns`` say by canonical name how each is selected, ``theirs`` what the table calls it. ``used_at``
-    must be one of ``INSTANTS`` there.
+    ``columns`` say by canonical name how each is selected, ``types`` of what type that is; ``compared_as``
+    stands for the columns that are compared in another way than they are read. ``used_at`` must be one of
+    ``INSTANTS``. Where the table ``loses_its_oldest`` rows by a retention of its own, days that may be cut
+    off are not compared. ``own_totals`` gives what the source itself counts of some days.
     """
 
     def __init__(
@@ -128,20 +168,41 @@ class Comparison:
         table: sql.Composable,
         *,
         columns: Mapping[str, sql.Composable],
-        theirs: Mapping[str, str],
         types: Mapping[str, TableColumn],
         days: int,
+        compared_as: Mapping[str, sql.Composable] | None = None,
+        loses_its_oldest: bool = False,
+        own_totals: Callable[[Days], Mapping[date, Reported]] | None = None,
     ) -> None:
         self.place = place
-        self.days = days
+        self._days = days
         self._snapshot = snapshot
         self._table = table
         self._columns = columns
-        self._theirs = {name: sql.Identifier(column) for name, column in theirs.items()}
-        self._types = {name: types[column] for name, column in theirs.items()}
+        self._theirs = {**columns, **(compared_as or {})}
+        self._types = types
+        self._loses_its_oldest = loses_its_oldest
+        self._own_totals = own_totals
         self.compared = tuple(
-            name for name in (*_TEXTS, *_TIMES, *_MEASURES) if name in theirs and self._is_comparable(name)
+            name for name in (*_TEXTS, *_TIMES, *_MEASURES) if name in columns and self._is_comparable(name)
         )
+
+    def days(self, today: date, timezone: str) -> Days | None:
+        """The days to compare, ``today`` the last; null where there are none."""
+        first = today - timedelta(days=self._days)
+        if self._loses_its_oldest:
+            query = sql.SQL(
+                "select (min({0})::timestamptz at time zone {1})::date from {2} where {0} >= '1970-01-01'"
+            ).format(self._theirs["used_at"], sql.Literal(timezone), self._table)
+            ((oldest,),) = self._snapshot.fetch(query, self.place)
+            if oldest is None:
+                return None
+            first = max(first, oldest + timedelta(days=1))
+        return Days(first, today, timezone) if first <= today else None
+
+    def own_totals(self, days: Days) -> Mapping[date, Reported]:
+        """What the source itself counts of each day, cut in UTC; empty where it keeps no such totals."""
+        return self._own_totals(days) if self._own_totals else {}
 
     def _is_comparable(self, name: str) -> bool:
         type_ = self._types[name].type

@@ -9,16 +9,17 @@ never wrote, and prices of models that LiteLLM has none for (it writes 0; see ``
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
+from contextlib import contextmanager, suppress
+from datetime import date, timedelta
 
 from psycopg import sql
 
 from orchestration.database import describe
 from orchestration.errors import PrismError
 from orchestration.settings import LitellmSource, TagOrPath
+from orchestration.sources.comparison import INSTANTS, Comparison, Days, Reported, Tally
 from orchestration.sources.protocol import Batch, Entity, Reading, Watermarks
-from orchestration.sources.snapshot import Snapshot, TableColumn, open_snapshot
+from orchestration.sources.snapshot import Snapshot, open_snapshot
 
 _TABLE = "LiteLLM_SpendLogs"
 # canonical column -> the table's, as they stand there
@@ -31,6 +32,10 @@ _NAMES = {
     "ip_address": "requester_ip_address",
 }
 _NEEDED = ("request_id", "startTime")
+# The proxy's own totals by user and day of UTC; those by team, tag or customer hold parts of the same calls.
+_TOTALS = "LiteLLM_DailyUserSpend"
+_TOTALLED = {"calls": "api_requests", "cost": "spend", "input_tokens": "prompt_tokens",
+             "output_tokens": "completion_tokens"}  # fmt: skip
 
 
 @contextmanager
@@ -58,6 +63,8 @@ class LitellmReader:
         self._snapshot = snapshot
         self._with_texts = with_texts
         self._has = snapshot.columns(source.db_schema, _TABLE)
+        self._place = f"{source.db_schema}.{_TABLE}"
+        self._table = sql.Identifier(source.db_schema, _TABLE)
         self._check(where)
         self.description = f'{describe(url)}, table "{_TABLE}"'
 
@@ -81,18 +88,91 @@ class LitellmReader:
 
     def batches(self, entity: Entity, watermarks: Watermarks) -> Generator[Batch]:
         """The calls since the watermark, less the overlap."""
-        place = f"{self._source.db_schema}.{_TABLE}"
-        mark = watermarks.get(place)
+        mark = watermarks.get(self._place)
         yield from self._snapshot.batches(
             entity,
-            place,
+            self._place,
             self._columns(),
-            sql.Identifier(self._source.db_schema, _TABLE),
+            self._table,
             key=sql.Identifier("request_id"),
-            order=_instant("startTime", self._has["startTime"]),
+            order=sql.Identifier("startTime"),
             since=self._snapshot.since(mark, timedelta(days=self._source.reread_days)),
             mark=mark,
         )
+
+    def comparison(self) -> Comparison | None:
+        """The last days of calls, to be compared with what was loaded of them and with the proxy's totals."""
+        if not self._source.compare_days or self._has["startTime"].type not in INSTANTS:
+            return None
+        columns = self._columns()
+        succeeded = (
+            {"success": sql.SQL("case {} when 'true' then 1 when 'false' then 0 end").format(success)}
+            if (success := columns.get("success"))
+            else {}
+        )
+        return Comparison(
+            self._snapshot,
+            self._place,
+            self._table,
+            columns=columns,
+            types=self._snapshot.types({**columns, **succeeded}, self._table),
+            days=self._source.compare_days,
+            compared_as=succeeded,
+            loses_its_oldest=True,
+            own_totals=self._own_totals,
+        )
+
+    def _own_totals(self, days: Days) -> dict[date, Reported]:
+        """The proxy's own totals beside what its log comes to, of each day of UTC that has ended."""
+        schema = self._source.db_schema
+        if not self._snapshot.may_read(schema, _TOTALS):
+            return {}
+        theirs = self._snapshot.columns(schema, _TOTALS)
+        both = [
+            name for name, column in _TOTALLED.items()
+            if column in theirs and (name == "calls" or column in self._has)
+        ]  # fmt: skip
+        sums = {
+            name: sql.SQL("sum({}::double precision)").format(sql.Identifier(_TOTALLED[name]))
+            for name in both
+        }
+        query = sql.SQL(
+            """
+            with reported as (
+                select "date"::text as day, {reported} from {totals}
+                where "date"::text between {first} and {last} group by 1
+            ),
+
+            logged as (
+                select to_char("startTime", 'YYYY-MM-DD') as day, {logged} from {log}
+                where "startTime" >= {first}::date and "startTime" < {last}::date + 1 group by 1
+            )
+
+            select day, {told} from reported full join logged using (day)
+            where day < to_char(now(), 'YYYY-MM-DD') and day > (select min("date"::text) from {totals})
+            """
+        ).format(
+            reported=_list(sums),
+            logged=_list({**sums, "calls": sql.SQL("count(*)")} if "calls" in sums else sums),
+            told=sql.SQL(", ").join(
+                sql.SQL("coalesce({}, 0)").format(sql.Identifier(side, name))
+                for side in ("reported", "logged")
+                for name in both
+            ),
+            totals=sql.Identifier(schema, _TOTALS),
+            log=self._table,
+            # a day of UTC begins before or after ours: the first may lack what the table has lost of it
+            first=sql.Literal((days.first + timedelta(days=1)).isoformat()),
+            last=sql.Literal(days.last.isoformat()),
+        )
+        found = {}
+        for text, *totals in self._snapshot.fetch(query, f"{schema}.{_TOTALS}") if both else ():
+            with suppress(ValueError):  # their days are text
+                found[date.fromisoformat(text)] = Reported(
+                    Tally.of(dict(zip(both, totals[: len(both)], strict=True))),
+                    Tally.of(dict(zip(both, totals[len(both) :], strict=True))),
+                )
+        return found
 
     def _columns(self) -> dict[str, sql.Composable]:
         """Canonical columns from those that this table has."""
@@ -100,7 +180,7 @@ class LitellmReader:
         columns: dict[str, sql.Composable] = {
             canonical: sql.Identifier(name) for canonical, name in _NAMES.items() if name in self._has
         }
-        columns["used_at"] = _instant("startTime", self._has["startTime"])
+        columns["used_at"] = sql.Identifier("startTime")  # without a zone it is UTC, as the session is
         rules = {
             "prompt_key": source.prompt,
             "prompt_version": source.prompt_version,
@@ -137,9 +217,7 @@ class LitellmReader:
             ways.append(
                 sql.SQL(
                     "case when isfinite({0}) and isfinite({1}) then 1000 * extract(epoch from {0} - {1}) end"
-                ).format(
-                    _instant("endTime", self._has["endTime"]), _instant("startTime", self._has["startTime"])
-                )
+                ).format(sql.Identifier("endTime"), sql.Identifier("startTime"))
             )
         return {"response_time_ms": sql.SQL("coalesce({})").format(sql.SQL(", ").join(ways))} if ways else {}
 
@@ -205,8 +283,7 @@ def _found(rule: TagOrPath) -> sql.Composable:
     ).format(length=sql.Literal(len(rule.tag) + 1), prefix=sql.Literal(rule.tag))
 
 
-def _instant(name: str, column: TableColumn) -> sql.Composable:
-    """A time of the table; without a zone, as the proxy makes them, it is UTC."""
-    if column.type == "timestamp":
-        return sql.SQL("({} at time zone 'UTC')").format(sql.Identifier(name))
-    return sql.Identifier(name)
+def _list(columns: Mapping[str, sql.Composable]) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL("{} as {}").format(column, sql.Identifier(name)) for name, column in columns.items()
+    )

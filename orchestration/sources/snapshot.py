@@ -77,6 +77,30 @@ class Snapshot:
             for name, type_, is_array, not_null in rows
         }
 
+    def may_read(self, schema: str, table: str) -> bool:
+        """Whether there is such a table and the role may select from it."""
+        row = self._connection.execute(
+            """
+            select has_table_privilege(c.oid, 'select') and has_schema_privilege(n.oid, 'usage')
+            from pg_class as c
+            inner join pg_namespace as n on c.relnamespace = n.oid
+            where n.nspname = %s and c.relname = %s
+            """,
+            [schema, table],
+        ).fetchone()
+        return bool(row and row[0])
+
+    def types(self, columns: Mapping[str, sql.Composable], table: sql.Composable) -> dict[str, TableColumn]:
+        """Of what type each of some expressions over a table is."""
+        query = sql.SQL("select {} from {} limit 0").format(sql.SQL(", ").join(columns.values()), table)
+        found = {}
+        described = self._connection.execute(query).description or ()
+        for name, column in zip(columns, described, strict=True):
+            known = self._connection.adapters.types.get(column.type_code)
+            is_array = known is not None and column.type_code == known.array_oid
+            found[name] = TableColumn(known.name if known else "", is_array, not_null=False)
+        return found
+
     def since(self, mark: Mapping[str, Any] | None, back: timedelta) -> datetime | None:
         """From where on to read: what was read last, less the overlap; null: from the start."""
         if mark is None:
@@ -119,9 +143,9 @@ class Snapshot:
         selected += [
             sql.SQL("{} as {}").format(key, sql.Identifier(_KEY)),
             # what lies ahead of the clock must not move the watermark, nor what no calendar of ours has
-            sql.SQL("case when {order} between '1970-01-01' and now() then {order} end as {name}").format(
-                order=instant, name=sql.Identifier(_ORDER)
-            ),
+            sql.SQL(
+                "case when {order} between '1970-01-01' and now() then {order}::timestamptz end as {name}"
+            ).format(order=instant, name=sql.Identifier(_ORDER)),
         ]
         query = sql.SQL("select {} from {}").format(sql.SQL(", ").join(selected), table)
         if since is not None:

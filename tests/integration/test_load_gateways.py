@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,11 @@ class Proxy(House):
                 ),
                 values,
             )
+
+    def run(self, statement: str, values: Sequence[Any] = ()) -> None:
+        with self.warehouse.connect() as connection:
+            connection.execute("set search_path = litellm")
+            connection.execute(statement, values)  # type: ignore[arg-type]
 
     def again(self, source: str, **top: Any) -> Proxy:
         """The same table under other settings."""
@@ -255,6 +261,117 @@ def test_files_are_nothing_for_a_database(proxy: Proxy, tmp_path: Path) -> None:
     proxy.make(OLDEST)
     with pytest.raises(PrismError, match="reads a database, not files"):
         load_source(proxy.warehouse, proxy.settings.config.sources[0], proxy.settings, files=[tmp_path / "x"])
+
+
+# -- LiteLLM: the last days compared
+
+DAILY = """
+create table "LiteLLM_DailyUserSpend" (
+    id text primary key default gen_random_uuid(), user_id text, "date" text not null,
+    api_key text not null default '', model text, prompt_tokens bigint not null default 0,
+    completion_tokens bigint not null default 0, spend double precision not null default 0,
+    api_requests bigint not null default 0, successful_requests bigint not null default 0,
+    failed_requests bigint not null default 0
+)
+"""
+
+
+def days_ago(days: int) -> datetime:
+    """An instant of that day of UTC, as the proxy writes it."""
+    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=123000, tzinfo=None)
+    return noon - timedelta(days=days)
+
+
+def with_calls(proxy: Proxy, *days: int, a_day: int = 2) -> None:
+    for day in days:
+        for number in range(a_day):
+            proxy.call(f"{day}-{number}", startTime=days_ago(day),
+                       endTime=days_ago(day) + timedelta(seconds=1), status="success")  # fmt: skip
+
+
+def reconciled(proxy: Proxy, columns: str) -> dict[int, tuple[Any, ...]]:
+    """What was kept of each day, by how many days ago it was."""
+    rows = proxy.rows(f"select usage_date, {columns} from raw.reconciliations")
+    return {(datetime.now(UTC).date() - day).days: tuple(rest) for day, *rest in rows}
+
+
+@pytest.mark.parametrize("moment", ["timestamp(3)", "timestamptz"])
+def test_calls_deleted_or_changed_there_are_found_but_not_those_that_its_retention_takes(
+    proxy: Proxy, moment: str
+) -> None:
+    proxy.make(OLDEST, NEWER)
+    for column in ("startTime", "endTime"):
+        proxy.run(f'alter table "LiteLLM_SpendLogs" alter "{column}" type {moment}')
+    with_calls(proxy, 9, 8, 7, 6, 5, 4, 3)
+    proxy.call("no prompt", startTime=days_ago(7), endTime=days_ago(7), request_tags=[])
+    proxy.load()
+    assert set(reconciled(proxy, "source_count, kept_count, agrees, differed_at").values()) == {
+        (2, 2, True, None)
+    }
+    proxy.holds_still()
+    proxy.run("""delete from "LiteLLM_SpendLogs" where request_id in ('9-0', '9-1', '8-0', '5-1')""")
+    proxy.run("""update "LiteLLM_SpendLogs" set spend = 7, status = 'failure' where request_id = '6-0'""")
+    proxy.load()
+    assert proxy.rows("select usage_id from raw.prompt_usage where deleted_at is not null") == [("5-1",)]
+    assert proxy.uses("cost::float, success")["6-0"] == (7.0, False)
+    found = reconciled(proxy, "source_count, kept_count, agrees, updated, deleted")
+    assert {day: found[day] for day in (7, 6, 5, 4)} == {
+        7: (2, 2, True, 0, 0), 6: (2, 2, True, 1, 0), 5: (1, 1, True, 0, 1), 4: (2, 2, True, 0, 0),
+    }  # fmt: skip
+    proxy.holds_still()
+
+
+def test_an_emptied_table_marks_nothing(proxy: Proxy) -> None:
+    proxy.make(OLDEST)
+    proxy.call("a", startTime=days_ago(2))
+    proxy.load()
+    proxy.run('truncate "LiteLLM_SpendLogs"')
+    assert sum(result.deleted for result in proxy.load()) == 0
+
+
+def test_the_proxys_own_daily_totals_are_held_against_its_log(
+    proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    proxy.make(OLDEST, NEWER, DAILY)
+    with_calls(proxy, 7, 6, 5, 4, 3, 0)
+    proxy.call("no prompt", startTime=days_ago(3), endTime=days_ago(3), request_tags=[])
+    for day, users in [(6, "ab"), (5, "a"), (4, "abc"), (3, "abc")]:
+        for user in users:
+            proxy.run(
+                'insert into "LiteLLM_DailyUserSpend" '
+                '(user_id, "date", spend, api_requests, prompt_tokens, completion_tokens) '
+                "values (%s, %s, 0.000225, 1, 10, 20)",
+                [user, f"{days_ago(day):%Y-%m-%d}"],
+            )
+    proxy.run("""insert into "LiteLLM_DailyUserSpend" (user_id, "date") values ('a', '2026-02-31')""")
+    proxy.load()
+    assert reconciled(proxy, "source_count, agrees, reported_count, reported_agrees") == {
+        6: (2, True, None, None),  # the log may have lost some of its oldest day
+        5: (2, True, 1, False),
+        4: (2, True, 3, False),
+        3: (2, True, 3, True),  # with the one that names no prompt
+        0: (2, True, None, None),  # not over yet
+    }
+    assert "its own totals of 2 days" in caplog.text
+    ((reported, logged),) = proxy.rows(
+        "select reported_totals::json, logged_totals::json from raw.reconciliations where reported_count = 1"
+    )
+    assert (reported, logged) == ([1, "0.000225", 10, 20], [2, "0.00045", 20, 40])
+
+
+def test_totals_that_are_of_an_older_kind_or_not_ours_to_read_stop_nothing(proxy: Proxy) -> None:
+    proxy.make(OLDEST, DAILY, 'alter table "LiteLLM_DailyUserSpend" drop api_requests')
+    for day in (5, 4, 3):
+        proxy.call(str(day), startTime=days_ago(day))
+        proxy.run(
+            'insert into "LiteLLM_DailyUserSpend" ("date", spend, prompt_tokens, completion_tokens) '
+            "values (%s, 0.000225, 10, 20)", [f"{days_ago(day):%Y-%m-%d}"],
+        )  # fmt: skip
+    proxy.load()
+    assert reconciled(proxy, "reported_count, reported_agrees")[3] == (None, True)
+    proxy.run('alter table "LiteLLM_DailyUserSpend" rename to elsewhere')
+    proxy.load()
+    assert reconciled(proxy, "reported_count, reported_agrees")[3] == (None, None)
 
 
 texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=12)

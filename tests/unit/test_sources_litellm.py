@@ -39,10 +39,9 @@ class Table:
         return None
 
     def batches(
-        self, entity: str, place: str, columns: dict[str, Any], *_: Any, order: Any, **__: Any
+        self, entity: str, place: str, columns: dict[str, Any], *_: Any, **__: Any
     ) -> Generator[Batch]:
         self.asked = {name: " ".join(column.as_string().split()) for name, column in columns.items()}
-        self.asked["order"] = order.as_string()
         yield from ()
 
 
@@ -63,11 +62,6 @@ def test_of_an_older_table_what_it_lacks_is_not_asked_for() -> None:
     assert "nullif(status" not in old["success"]
     assert "nullif(status" in new["success"]
     assert '"end_user"' not in old["user_key"]
-
-
-def test_times_without_a_zone_are_utc_and_others_as_they_are() -> None:
-    assert asked(OLDEST)["order"] == """("startTime" at time zone 'UTC')"""
-    assert asked({**OLDEST, "startTime": "timestamptz"})["order"] == '"startTime"'
 
 
 def test_messages_are_asked_for_only_where_texts_are_kept() -> None:
