@@ -1,11 +1,11 @@
 """The outbox: every mail is kept before it is sent, leaves once, and each attempt is on record.
 
 A mail is one row of ``ops.outbox``, unique by report, as-of date and recipient, with its rendered bytes and
-their hash. Its states::
+their hash (one that was asked for again is a copy, with a row of its own). Its states::
 
     queued ──> sending ──> sent
                  │  ├────> retry       not taken (4xx, a broken connection); tried again
-                 │  ├────> failed      refused (5xx), or given up
+                 │  ├────> failed      refused (5xx), given up, or not wanted any more
                  └──┴────> uncertain   perhaps taken: the answer, or the sender, was lost; tried again
 
 ``sending`` is a lease: committed before the first byte goes out, and counted as ``uncertain`` once it has
@@ -32,6 +32,9 @@ from reports.errors import ReportError
 from reports.smtp import Reply, Server, Session, UnavailableError, Verdict, parse_url
 
 State = Literal["queued", "sending", "sent", "retry", "failed", "uncertain"]
+# What the owner hears of the program itself. It goes out to a suppressed address, too: nobody else is told.
+OPERATIONS = ("failure notice", "source notice", "delivery notice", "heartbeat")
+UNSUBSCRIBED = "unsubscribed"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Entry:
     report: str
     as_of_date: date
     recipient: str
+    copy: int
     message_id: str
     subject: str
     body_sha256: str
@@ -55,7 +59,7 @@ class Entry:
 
 
 _COLUMNS = (
-    "outbox_id, report, as_of_date, recipient, message_id, subject, body_sha256, state, attempts, "
+    "outbox_id, report, as_of_date, recipient, copy, message_id, subject, body_sha256, state, attempts, "
     "lease_until, next_attempt_at, last_reply, created_at, updated_at"
 )
 
@@ -81,12 +85,13 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait, and how often to try; all times in seconds.
+    """How long to wait, and how often to try; all times in seconds but ``messages_a_minute``.
 
     ``pauses``: the waits between the rounds of one call; a mail not taken is tried once a round.
     ``backoff``: the earliest try by a later call after the first, second, … failed attempt (the last value
     holds for all further ones). ``give_up``: older mails are not begun, and no longer tried. ``lease``
     outlasts ``deadline`` and what comes before a connection (name look-up, several addresses).
+    ``messages_a_minute``: what one sender tries at most, for servers that count; None as fast as it goes.
     """
 
     timeout: float = 30
@@ -95,44 +100,152 @@ class Patience:
     pauses: Sequence[float] = (2, 10)
     backoff: Sequence[float] = (60, 300, 1800, 7200, 21600)
     give_up: float = 4 * 86400
+    messages_a_minute: float | None = None
 
 
 def queue(
-    connection: psycopg.Connection[Any], *, report: str, as_of_date: date, messages: Iterable[EmailMessage]
+    connection: psycopg.Connection[Any],
+    *,
+    report: str,
+    as_of_date: date,
+    messages: Iterable[EmailMessage],
+    not_before: datetime | None = None,
+    fingerprint: str | None = None,
+    sign: Callable[[bytes], bytes] | None = None,
+    copy: int = 0,
 ) -> list[Entry]:
     """Keeps the mails, all or none; one that is there already stays as it was, whatever became of it.
 
-    Returns the rows as they are now, in the order of ``messages``; each message has one recipient.
+    Returns the rows as they are now, in the order of ``messages``, each of which has one recipient; a
+    recipient who wants no more mails has none, unless ``report`` is one of :data:`OPERATIONS`. ``sign`` turns
+    a mail's bytes into those that are kept; what was kept is what goes out, not before ``not_before``.
     """
     entries = []
     with connection.transaction(), connection.cursor(row_factory=class_row(Entry)) as cursor:
+        unwanted = frozenset() if report in OPERATIONS else suppressed(connection)
         for message in messages:
-            content = message.as_bytes(policy=policy.SMTP)
             recipient = recipient_of(message)
+            if recipient.lower() in unwanted:
+                continue
+            content = message.as_bytes(policy=policy.SMTP)
+            if sign is not None:
+                content = sign(content)
             cursor.execute(
                 """
-                insert into ops.outbox (report, as_of_date, recipient, message_id, subject, body, body_sha256)
-                values (%s, %s, %s, %s, %s, %s, %s)
-                on conflict (report, as_of_date, recipient) do nothing
+                insert into ops.outbox (
+                    report, as_of_date, recipient, copy, message_id, subject, body, body_sha256,
+                    next_attempt_at, fingerprint
+                )
+                values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                on conflict (report, as_of_date, recipient, copy) do nothing
                 """,
                 [
                     report,
                     as_of_date,
                     recipient,
+                    copy,
                     str(message["Message-ID"]),
                     str(message["Subject"]),
                     content,
                     hashlib.sha256(content).hexdigest(),
+                    not_before,
+                    fingerprint,
                 ],
             )
             cursor.execute(
-                f"select {_COLUMNS} from ops.outbox where report = %s and as_of_date = %s and recipient = %s",  # noqa: S608
-                [report, as_of_date, recipient],
+                f"select {_COLUMNS} from ops.outbox"  # noqa: S608
+                " where report = %s and as_of_date = %s and recipient = %s and copy = %s",
+                [report, as_of_date, recipient, copy],
             )
             entry = cursor.fetchone()
             assert entry is not None
             entries.append(entry)
     return entries
+
+
+def suppressed(connection: psycopg.Connection[Any]) -> frozenset[str]:
+    """The addresses, in lower case, that get no reports and no notices any more."""
+    with connection.transaction():
+        return frozenset(
+            address for (address,) in connection.execute("select recipient from ops.mail_suppressions")
+        )
+
+
+def suppress(connection: psycopg.Connection[Any], address: str) -> bool:
+    """From now on the address gets none; what waits for it is not sent. False where it was so already."""
+    with connection.transaction():
+        return bool(
+            connection.execute(
+                "insert into ops.mail_suppressions (recipient) values (lower(%s)) on conflict do nothing",
+                [address],
+            ).rowcount
+        )
+
+
+def unsuppress(connection: psycopg.Connection[Any], address: str) -> bool:
+    """The address gets what is queued from now on; False where it was not suppressed."""
+    with connection.transaction():
+        return bool(
+            connection.execute(
+                "delete from ops.mail_suppressions where recipient = lower(%s)", [address]
+            ).rowcount
+        )
+
+
+def last_said(
+    connection: psycopg.Connection[Any], *, report: str, recipient: str, before: date
+) -> tuple[date, str | None] | None:
+    """The date and the fingerprint of the last mail of a report that the recipient got, or is to get."""
+    with connection.transaction():
+        return connection.execute(
+            """
+            select as_of_date, fingerprint from ops.outbox
+            where report = %s and recipient = %s and as_of_date < %s and state <> 'failed'
+            order by as_of_date desc, copy desc limit 1
+            """,
+            [report, recipient, before],
+        ).fetchone()
+
+
+def revive(connection: psycopg.Connection[Any]) -> int:
+    """Makes every mail due now that failed, waits to be tried again, or may not have come; returns how many.
+
+    Those that are not wanted any more stay as they are.
+    """
+    with connection.transaction():
+        return connection.execute(
+            """
+            update ops.outbox
+            set state = case when state = 'failed' then 'retry' else state end,
+                next_attempt_at = null, revived_at = now(), is_owner_told = false, updated_at = now()
+            where state in ('failed', 'retry', 'uncertain')
+                and (
+                    report = any(%s)
+                    or lower(recipient) not in (select recipient from ops.mail_suppressions)
+                )
+            """,
+            [list(OPERATIONS)],
+        ).rowcount
+
+
+def take_untold_failures(connection: psycopg.Connection[Any]) -> list[Entry]:
+    """The mails that failed since the last call, for the owner's notice; counts them as told.
+
+    To be called in a transaction that also keeps the notice. An address that wants no mails is no failure.
+    """
+    with connection.transaction(), connection.cursor(row_factory=class_row(Entry)) as cursor:
+        return sorted(
+            cursor.execute(
+                f"""
+                update ops.outbox set is_owner_told = true
+                where state = 'failed' and not is_owner_told and report <> all(%s)
+                    and last_reply is distinct from %s
+                returning {_COLUMNS}
+                """,  # noqa: S608
+                [list(OPERATIONS), UNSUBSCRIBED],
+            ).fetchall(),
+            key=lambda entry: entry.outbox_id,
+        )
 
 
 def entries(
@@ -167,15 +280,24 @@ def plan(
     as_of_date: date,
     recipients: Iterable[str],
     patience: Patience = Patience(),
+    not_before: datetime | None = None,
 ) -> list[Plan]:
     """The dry run of queueing and delivering now: changes nothing."""
-    there = {entry.recipient: entry for entry in entries(connection, report=report, as_of_date=as_of_date)}
+    there = {
+        entry.recipient: entry
+        for entry in entries(connection, report=report, as_of_date=as_of_date)
+        if entry.copy == 0
+    }
     due = {outbox_id for outbox_id, _ in _due(connection, patience)}
+    unwanted = suppressed(connection)
     plans = []
     for recipient in recipients:
         entry = there.get(recipient)
-        if entry is None:
-            plans.append(Plan(recipient, True, f"has no {report} of {as_of_date} yet"))
+        if recipient.lower() in unwanted and (entry is None or entry.state not in ("sent", "failed")):
+            plans.append(Plan(recipient, False, "wants no mails: prism send --resubscribe takes it back"))
+        elif entry is None:
+            at = f"; it waits until {not_before:%Y-%m-%d %H:%M %Z}" if not_before else ""
+            plans.append(Plan(recipient, True, f"has no {report} of {as_of_date} yet{at}"))
         else:
             plans.append(Plan(recipient, entry.outbox_id in due, _why(entry, entry.outbox_id in due)))
     return plans
@@ -196,7 +318,8 @@ def _why(entry: Entry, is_due: bool) -> str:
     if is_due or entry.state in ("sending", "sent", "failed"):
         return why
     if entry.next_attempt_at is not None:
-        return f"{why}; next try from {entry.next_attempt_at:%Y-%m-%d %H:%M %Z}"
+        first = "it goes out" if entry.state == "queued" else "next try"
+        return f"{why}; {first} from {entry.next_attempt_at:%Y-%m-%d %H:%M %Z}"
     return f"{why}, which is too long ago for news"
 
 
@@ -220,12 +343,13 @@ def deliver(
     wanted = [outbox_id for outbox_id, _ in due]
     attempts: list[Attempt] = []
     fault: UnavailableError | None = None
+    pace = _Pace(patience.messages_a_minute, sleep)
     for pause in (0, *patience.pauses):
         if not due or (fault is not None and fault.permanent):
             break
         if pause:
             sleep(pause)
-        due, fault = _round(connection, server, due, patience, attempts)
+        due, fault = _round(connection, server, due, patience, attempts, pace)
     return Delivery(
         attempts=tuple(attempts),
         unsent=tuple(_unsent(connection, wanted)),
@@ -277,7 +401,8 @@ def _sender_of(message: EmailMessage) -> str:
 
 
 def _sweep(connection: psycopg.Connection[Any], patience: Patience) -> None:
-    """Takes up what a sender left behind that ended in mid-air, and gives up what is too old to be news."""
+    """Takes up what a sender left behind that ended in mid-air, and gives up what is not wanted any more or
+    too old to be news."""
     with connection.transaction():
         connection.execute(
             """
@@ -298,7 +423,8 @@ def _sweep(connection: psycopg.Connection[Any], patience: Patience) -> None:
                 update ops.outbox
                 set state = 'failed', next_attempt_at = null, updated_at = now(),
                     last_reply = concat_ws(': ', 'given up', last_reply)
-                where state in ('retry', 'uncertain') and created_at < now() - make_interval(secs => %s)
+                where state in ('retry', 'uncertain')
+                    and coalesce(revived_at, created_at) < now() - make_interval(secs => %s)
                 returning outbox_id, last_reply
             )
             insert into ops.deliveries (outbox_id, attempted_at, outcome, reply)
@@ -306,6 +432,35 @@ def _sweep(connection: psycopg.Connection[Any], patience: Patience) -> None:
             """,
             [patience.give_up],
         )
+        connection.execute(
+            """
+            with unwanted as (
+                update ops.outbox
+                set state = 'failed', next_attempt_at = null, updated_at = now(), last_reply = %s
+                where state in ('queued', 'retry', 'uncertain') and report <> all(%s)
+                    and lower(recipient) in (select recipient from ops.mail_suppressions)
+                returning outbox_id, last_reply
+            )
+            insert into ops.deliveries (outbox_id, attempted_at, outcome, reply)
+            select outbox_id, now(), 'failed', last_reply from unwanted
+            """,
+            [UNSUBSCRIBED, list(OPERATIONS)],
+        )
+
+
+class _Pace:
+    """Spreads what one sender tries evenly over each minute."""
+
+    def __init__(self, messages_a_minute: float | None, sleep: Callable[[float], None]) -> None:
+        self._gap = 60 / messages_a_minute if messages_a_minute else 0.0
+        self._sleep = sleep
+        self._next = time.monotonic()
+
+    def wait(self) -> None:
+        now = time.monotonic()
+        if self._next > now:
+            self._sleep(self._next - now)
+        self._next = max(self._next, now) + self._gap
 
 
 _Due = tuple[int, int]  # outbox_id, attempts so far: whoever claims the mail adds one, so only one can
@@ -318,7 +473,7 @@ def _due(connection: psycopg.Connection[Any], patience: Patience) -> list[_Due]:
             select outbox_id, attempts from ops.outbox
             where (state in ('queued', 'retry', 'uncertain') or (state = 'sending' and lease_until < now()))
                 and (next_attempt_at is null or next_attempt_at <= now())
-                and created_at >= now() - make_interval(secs => %s)
+                and coalesce(revived_at, created_at) >= now() - make_interval(secs => %s)
             order by outbox_id
             """,
             [patience.give_up],
@@ -331,11 +486,13 @@ def _round(
     due: list[_Due],
     patience: Patience,
     attempts: list[Attempt],
+    pace: _Pace,
 ) -> tuple[list[_Due], UnavailableError | None]:
     """Tries each mail once; returns those to try again, and the fault where the server is not to be had."""
     again: list[_Due] = []
     with Session(server, timeout=patience.timeout, deadline=patience.deadline) as session:
         for position, (outbox_id, so_far) in enumerate(due):
+            pace.wait()
             claimed = _claim(connection, outbox_id, so_far, patience)
             if claimed is None:
                 continue  # another process has it

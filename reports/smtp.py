@@ -8,6 +8,7 @@ recipient and ends in one :class:`Reply`. Knows nothing of the database or of wh
 from __future__ import annotations
 
 import base64
+import ipaddress
 import re
 import smtplib
 import socket
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from reports.errors import ReportError
 
@@ -25,6 +26,7 @@ Verdict = Literal["sent", "retry", "failed", "uncertain"]
 
 SETTING = "PRISM_SMTP_URL"
 _EXPECTED = "Expected: smtp://user:password@host:587 or smtps://user:password@host:465"
+_TLS = ("required", "optional")
 _LONGEST_REPLY = 300
 
 
@@ -50,13 +52,14 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """Where mail goes out."""
+    """Where mail goes out. ``requires_tls``: nothing is said in the clear, nor to a false certificate."""
 
     host: str
     port: int
     implicit_tls: bool
     user: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
+    requires_tls: bool = True
 
     @property
     def where(self) -> str:
@@ -65,7 +68,10 @@ class Server:
 
 
 def parse_url(url: str) -> Server:
-    """Reads ``smtp://…`` or ``smtps://…`` with percent-encoded credentials; errors never show the URL."""
+    """Reads ``smtp://…`` or ``smtps://…`` with percent-encoded credentials; errors never show the URL.
+
+    TLS is a must but to a server on this machine; ``?tls=optional`` at the end takes it where it is offered.
+    """
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -75,7 +81,15 @@ def parse_url(url: str) -> Server:
         raise ReportError("the URL must start with smtp:// or smtps://", where=SETTING, mend=_EXPECTED)
     if not parts.hostname:
         raise ReportError("the URL names no host", where=SETTING, mend=_EXPECTED)
-    if parts.path.strip("/") or parts.query or parts.fragment:
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    tls = options.pop("tls", "optional" if _is_loopback(parts.hostname) else "required")
+    if tls not in _TLS:
+        raise ReportError(
+            "the URL's `tls` is neither required nor optional",
+            where=SETTING,
+            mend="Leave it out: TLS is then required. ?tls=optional is for relays of your own network.",
+        )
+    if parts.path.strip("/") or options or parts.fragment:
         raise ReportError(
             "the URL goes on after host and port",
             where=SETTING,
@@ -98,9 +112,17 @@ def parse_url(url: str) -> Server:
         host=parts.hostname,
         port=port or (465 if implicit_tls else 25 if user is None else 587),
         implicit_tls=implicit_tls,
+        requires_tls=implicit_tls or tls == "required" or user is not None,
         user=user,
         password=password,
     )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Session:
@@ -203,16 +225,17 @@ class Session:
         return client
 
     def _secure(self, client: smtplib.SMTP, context: ssl.SSLContext) -> None:
-        """STARTTLS: a must where credentials follow, taken where offered, never given up for plain text."""
+        """STARTTLS: a must unless the settings say otherwise, and then still taken where it is offered."""
         if self._server.implicit_tls:
             return
         if not client.has_extn("starttls"):
-            if self._server.user is not None:
+            if self._server.requires_tls:
                 raise UnavailableError(
-                    "it offers no STARTTLS, and a password is never sent in the clear", permanent=True
+                    "it offers no STARTTLS, and neither mails nor a password are sent in the clear",
+                    permanent=True,
                 )
             return
-        if self._server.user is None:
+        if not self._server.requires_tls:
             # Whoever could present a false certificate here could as well leave out the offer. Relays on
             # the same host or network mostly have a certificate of their own making.
             context.check_hostname = False

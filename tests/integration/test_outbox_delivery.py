@@ -11,8 +11,8 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import date
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -20,121 +20,21 @@ from typing import Any
 
 import psycopg
 import pytest
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from orchestration.warehouse import Warehouse
 from reports import outbox
 from reports.errors import ReportError
 from reports.outbox import Patience
-from tests.ports import free_port
+from tests.mailbox import DAY, Mailbox, hang_up, mail, running, scripted
 
 pytestmark = pytest.mark.integration
 
-DAY = date(2026, 11, 21)
 QUICK = Patience(timeout=5, deadline=20, lease=60, pauses=(0.0, 0.0), backoff=(3600,))
 
 
 def waits(_: float) -> None:
     """Stands in for time.sleep: the pauses between rounds need not pass."""
-
-
-class Mailbox:
-    """An SMTP handler that keeps what it took, and answers as it was told to.
-
-    ``answers``: recipient -> replies to RCPT; ``after_data``: replies to the data; both used up one by one.
-    """
-
-    def __init__(self) -> None:
-        self.taken: list[tuple[str, bytes]] = []
-        self.transactions: list[list[str]] = []
-        self.secured: list[bool] = []
-        self.answers: dict[str, list[str]] = {}
-        self.after_data: list[str | Callable[[SMTP], str]] = []
-
-    async def handle_RCPT(  # noqa: N802
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        replies = self.answers.get(address, [])
-        if replies:
-            return replies.pop(0)
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        reply = self.after_data.pop(0) if self.after_data else "250 taken"
-        if callable(reply):
-            reply = reply(server)
-        if reply.startswith("250"):
-            content = envelope.original_content
-            assert content is not None
-            self.taken += [(recipient, content) for recipient in envelope.rcpt_tos]
-        self.transactions.append(list(envelope.rcpt_tos))
-        self.secured.append(session.ssl is not None)
-        return reply
-
-    def recipients(self) -> list[str]:
-        return [recipient for recipient, _ in self.taken]
-
-
-def hang_up(server: SMTP) -> str:
-    assert server.transport is not None
-    server.transport.abort()
-    return "250 taken, but nobody hears it"
-
-
-@contextmanager
-def running(handler: Mailbox, **options: Any) -> Iterator[str]:
-    """The handler behind a server on an ephemeral port of the loopback; yields its host and port."""
-    # aiosmtpd's own check of port 0 would connect to port 0: bind first, and tell it the port.
-    port = free_port()
-    controller = Controller(handler, hostname="127.0.0.1", port=port, **options)
-    controller.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        controller.stop()
-
-
-@contextmanager
-def scripted(script: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that says over the socket whatever ``script`` says, to one connection after another."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    connections: list[socket.socket] = []
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            connections.append(connection)
-            with suppress(OSError):
-                script(connection)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for connection in connections:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
-        thread.join(timeout=10)
-        assert not thread.is_alive()
-
-
-def mail(recipient: str, text: str = "Good morning.") -> EmailMessage:
-    message = EmailMessage(policy=policy.SMTP)
-    message["Subject"] = "Prism 2026-11-21: success 91.2 %"
-    message["From"] = "Prism <prism@example.com>"
-    message["To"] = recipient
-    message["Message-ID"] = f"<digest.{DAY}.{recipient.replace('@', '.')}@example.com>"
-    message.set_content(text)
-    return message
 
 
 def queued(connection: psycopg.Connection[Any], *recipients: str) -> list[outbox.Entry]:
@@ -158,7 +58,7 @@ def log(connection: psycopg.Connection[Any]) -> list[tuple[str, str, str]]:
 def warehouse(module_warehouse: Warehouse) -> Warehouse:
     """The module's warehouse with an empty outbox: a database for each test would cost seconds to write."""
     with module_warehouse.connect() as connection:
-        connection.execute("truncate ops.deliveries, ops.outbox restart identity")
+        connection.execute("truncate ops.deliveries, ops.outbox, ops.mail_suppressions restart identity")
     return module_warehouse
 
 
@@ -570,6 +470,111 @@ def test_the_dry_run_says_who_would_get_what_and_why_and_changes_nothing(
     assert sorted(mailbox.recipients()) == sorted(plan.recipient for plan in plans if plan.sends)
 
 
+def test_a_mail_waits_for_its_hour_and_the_dry_run_says_so(session: psycopg.Connection[Any]) -> None:
+    later = datetime.now(UTC) + timedelta(hours=5)
+    outbox.queue(
+        session, report="digest", as_of_date=DAY, messages=[mail("ann@example.com")], not_before=later
+    )
+    mailbox = Mailbox()
+    with running(mailbox) as address:
+        assert outbox.deliver(session, f"smtp://{address}", patience=QUICK).attempts == ()
+        [plan] = outbox.plan(session, report="digest", as_of_date=DAY, recipients=["ann@example.com"])
+        assert not plan.sends and f"it goes out from {later:%Y-%m-%d %H:%M} UTC" in plan.why
+        session.execute("update ops.outbox set next_attempt_at = now()")
+        outbox.deliver(session, f"smtp://{address}", patience=QUICK)
+    assert mailbox.recipients() == ["ann@example.com"]
+
+
+def test_who_unsubscribed_gets_neither_what_waits_nor_what_comes_but_the_owner_hears_of_faults(
+    session: psycopg.Connection[Any],
+) -> None:
+    queued(session, "Ann@example.com", "bob@example.com")
+    assert outbox.suppress(session, "ann@EXAMPLE.com")
+    assert not outbox.suppress(session, "ann@example.com")  # it was so already
+    assert outbox.queue(session, report="weekly", as_of_date=DAY, messages=[mail("ann@example.com")]) == []
+    fault = mail("ann@example.com", "No report.")
+    fault.replace_header("Message-ID", "<fault@example.com>")
+    outbox.queue(session, report="failure notice", as_of_date=DAY, messages=[fault])
+    plans = outbox.plan(session, report="weekly", as_of_date=DAY, recipients=["ann@example.com"])
+    assert [(plan.sends, plan.why) for plan in plans] == [
+        (False, "wants no mails: prism send --resubscribe takes it back")
+    ]
+    mailbox = Mailbox()
+    with running(mailbox) as address:
+        outbox.deliver(session, f"smtp://{address}", patience=QUICK)
+        assert mailbox.recipients() == ["bob@example.com", "ann@example.com"]
+        assert b"No report." in mailbox.taken[1][1]
+        assert ("Ann@example.com", "failed", "unsubscribed") in log(session)
+        assert outbox.revive(session) == 0
+        assert outbox.unsuppress(session, "ANN@example.com")
+        outbox.queue(
+            session, report="digest", as_of_date=date(2026, 11, 22), messages=[mail("ann@example.com")]
+        )
+        outbox.deliver(session, f"smtp://{address}", patience=QUICK)
+    assert mailbox.recipients()[2:] == ["ann@example.com"]
+    assert outbox.take_untold_failures(session) == []  # what is not wanted is no failure
+
+
+def test_a_copy_that_is_asked_for_is_another_mail_and_the_first_stays_as_it_was(
+    session: psycopg.Connection[Any],
+) -> None:
+    [first] = queued(session, "ann@example.com")
+    again = mail("ann@example.com")
+    again.replace_header("Message-ID", "<copy@example.com>")
+    [second] = outbox.queue(session, report="digest", as_of_date=DAY, messages=[again], copy=1)
+    assert (first.copy, second.copy) == (0, 1)
+    mailbox = Mailbox()
+    with running(mailbox) as address:
+        outbox.deliver(session, f"smtp://{address}", patience=QUICK)
+    assert mailbox.recipients() == ["ann@example.com"] * 2
+    assert len({content for _, content in mailbox.taken}) == 2
+
+
+def test_what_failed_is_tried_again_once_asked_and_each_failure_is_told_once(
+    session: psycopg.Connection[Any],
+) -> None:
+    queued(session, "gone@example.com", "bob@example.com")
+    session.execute("update ops.outbox set created_at = now() - interval '3 days'")
+    mailbox = Mailbox()
+    mailbox.answers["gone@example.com"] = ["550 5.1.1 no such user"] * 2
+    with running(mailbox) as address:
+        outbox.deliver(session, f"smtp://{address}", patience=QUICK)
+        [failed] = outbox.take_untold_failures(session)
+        assert (failed.recipient, failed.last_reply) == ("gone@example.com", "550 5.1.1 no such user")
+        assert outbox.take_untold_failures(session) == []
+        session.execute("update ops.outbox set created_at = now() - interval '9 days'")
+        for expected in ("failed", "sent"):  # also what was too old to be news
+            assert outbox.revive(session) == 1
+            outbox.deliver(session, f"smtp://{address}", patience=QUICK)
+            assert states(session)["gone@example.com"] == expected
+            assert len(outbox.take_untold_failures(session)) == (expected == "failed")
+    assert mailbox.recipients() == ["bob@example.com", "gone@example.com"]
+
+
+def test_a_sender_keeps_to_the_rate_it_was_given(session: psycopg.Connection[Any]) -> None:
+    queued(session, *(f"{n}@example.com" for n in range(4)))
+    waited: list[float] = []
+    patience = Patience(timeout=5, pauses=(), messages_a_minute=30)
+    with running(Mailbox()) as address:
+        outbox.deliver(session, f"smtp://{address}", patience=patience, sleep=waited.append)
+    # the sleep does not pass here, so each wait is up to the moment that mail was promised
+    assert len(waited) == 3
+    assert [round(seconds / 2) for seconds in waited] == [1, 2, 3]
+
+
+def test_what_was_said_last_is_what_the_recipient_got_or_will_get(session: psycopg.Connection[Any]) -> None:
+    for day, said in ((19, "a"), (20, "b"), (21, "c")):
+        message = mail("ann@example.com")
+        message.replace_header("Message-ID", f"<{day}@example.com>")
+        outbox.queue(
+            session, report="d", as_of_date=date(2026, 11, day), messages=[message], fingerprint=said
+        )
+    session.execute("update ops.outbox set state = 'failed' where fingerprint = 'b'")
+    last = outbox.last_said(session, report="d", recipient="ann@example.com", before=DAY)
+    assert last == (date(2026, 11, 19), "a")
+    assert outbox.last_said(session, report="d", recipient="bob@example.com", before=DAY) is None
+
+
 def test_a_test_send_arrives_and_leaves_no_trace(session: psycopg.Connection[Any]) -> None:
     mailbox = Mailbox()
     with running(mailbox) as address:
@@ -756,6 +761,25 @@ def test_credentials_are_not_given_to_a_server_whose_certificate_does_not_hold(
     assert delivery.fault is not None and "certificate verify failed" in delivery.fault
     assert asked == []
     assert states(session) == {"ann@example.com": "retry"}
+
+
+def test_without_tls_no_mail_goes_to_another_machine_unless_the_url_allows_it(
+    session: psycopg.Connection[Any], tls: ssl.SSLContext
+) -> None:
+    queued(session, "ann@example.com")
+    mailbox = Mailbox()
+    with running(mailbox) as address:
+        # as for any host that is not this one
+        delivery = outbox.deliver(session, f"smtp://{address}?tls=required", patience=QUICK, sleep=waits)
+        assert delivery.fault is not None and "offers no STARTTLS" in delivery.fault
+        assert mailbox.taken == []
+        session.execute("update ops.outbox set next_attempt_at = null")
+        outbox.deliver(session, f"smtp://{address}?tls=optional", patience=QUICK, sleep=waits)
+    assert mailbox.recipients() == ["ann@example.com"] and mailbox.secured == [False]
+    with running(Mailbox(), tls_context=tls) as address:
+        queued(session, "bob@example.com")
+        delivery = outbox.deliver(session, f"smtp://{address}?tls=required", patience=QUICK, sleep=waits)
+        assert delivery.fault is not None and "certificate verify failed" in delivery.fault
 
 
 def test_credentials_are_never_sent_in_the_clear(session: psycopg.Connection[Any]) -> None:
