@@ -24,3 +24,9 @@
 {% macro start_of(day) -%}
     ({{ day }}::timestamp at time zone '{{ var("timezone") }}')
 {%- endmacro %}
+
+
+{#- The hour that a moment falls in, 0 to 23, in the reporting time zone. -#}
+{% macro hour_of(moment) -%}
+    extract(hour from {{ moment }} at time zone '{{ var("timezone") }}')::integer
+{%- endmacro %}

@@ -20,6 +20,7 @@ ROLLUPS = (
     "int_prompt_usage_daily",
     "int_response_time_histogram_daily",
     "int_prompt_users_daily",
+    "int_usage_hourly",
     "int_prompt_sessions_daily",
 )
 

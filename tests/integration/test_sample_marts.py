@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date
 
 import pandas as pd
@@ -81,3 +82,48 @@ def test_the_dashboard_counts_the_library_as_promised(built: Warehouse) -> None:
     assert row["average_mappings_per_agent"] == pytest.approx(89 / 47)
     assert row["usage_count"] == 30_000
     assert row["open_alerts"] == 7
+
+
+def nearest_rank(values: pd.Series, share: float) -> float:
+    known = sorted(values.dropna())
+    return known[math.ceil(share * len(known)) - 1] if known else math.nan
+
+
+def test_segments_and_hours_are_those_of_pandas_over_the_applications_rows(built: Warehouse) -> None:
+    """By model and by domain, in the month and in its last week, and by hour of the weekday."""
+    uses = query(
+        built,
+        """
+        select
+            p.domain, coalesce(u.model, 'none') as model, u.success,
+            u.response_time_ms::double precision as ms,
+            (u.created_at at time zone 'UTC') as used_at
+        from app.prompt_usage as u inner join app.prompts as p on u.prompt_id = p.id
+        where u.created_at < '2026-03-02'
+        """,
+    )
+    days = pd.to_datetime(uses["used_at"]).dt.date
+    windows = {"month": days > date(2026, 1, 30), "week": days > date(2026, 2, 22)}
+    found = query(built, "select *, coalesce(segment, 'none') as name from marts.performance_by_segment")
+    blocks = query(
+        built,
+        "select *, coalesce(segment, 'none') as name from marts.performance_over_time"
+        " where grain = 'week' and ends_on = '2026-03-01'",
+    )
+    for period, scope, table in (
+        ("month", "model", found),
+        ("month", "domain", found),
+        ("week", "domain", found),
+        ("week", "model", blocks.assign(period="week")),
+    ):
+        expected = uses[windows[period]].groupby(scope)
+        shown = table[(table["period"] == period) & (table["scope"] == scope)].set_index("name")
+        assert shown["usage_count"].to_dict() == expected.size().to_dict()
+        assert shown["success_count"].to_dict() == expected["success"].apply(lambda one: one.sum()).to_dict()
+        for share, column in ((0.5, "p50_response_time_ms"), (0.95, "p95_response_time_ms")):
+            exact = expected["ms"].apply(nearest_rank, share).dropna()
+            assert (shown.loc[exact.index, column] / exact).sub(1).abs().max() < 0.0101
+    hours = query(built, "select * from marts.usage_by_hour where period = 'month'")
+    moments = pd.to_datetime(uses.loc[windows["month"], "used_at"]).dt
+    exact = pd.DataFrame({"weekday": moments.day_of_week + 1, "usage_hour": moments.hour}).value_counts()
+    assert hours.set_index(["weekday", "usage_hour"])["usage_count"].to_dict() == exact.to_dict()

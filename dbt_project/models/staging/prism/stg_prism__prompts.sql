@@ -17,6 +17,9 @@ renamed as (
         suite,
         owner,
         array_to_string(compliance_tags, ', ') as compliance_tags,
+        system_prompt,
+        user_prompt_template,
+        prompt_starter,
         -- times
         created_at,
         updated_at

@@ -1,0 +1,138 @@
+{#- How far back: more points than these nobody reads, and a night's work stays bounded. -#}
+{%- set day_blocks, week_blocks = 60, 53 %}
+
+with usage as (
+    select * from {{ ref('int_prompt_usage_daily') }}
+    where
+        usage_date <= {{ as_of_date() }}
+        and usage_date > {{ as_of_date() }} - 7 * {{ week_blocks }}
+),
+
+histogram as (
+    select * from {{ ref('int_response_time_histogram_daily') }}
+    where
+        usage_date <= {{ as_of_date() }}
+        and usage_date > {{ as_of_date() }} - 7 * {{ week_blocks }}
+),
+
+prompt_keys as (
+    select
+        keys.prompt_key,
+        prompts.domain
+    from {{ ref('int_prompt_keys') }} as keys
+    inner join {{ ref('int_prompts') }} as prompts
+        on keys.prompt_id = prompts.prompt_id
+),
+
+agent_keys as (
+    select * from {{ ref('int_agent_keys') }}
+),
+
+lengths as (
+    select *
+    from (
+        values
+        ('day', 1, {{ day_blocks }}),
+        ('week', 7, {{ week_blocks }})
+    ) as lengths (grain, days, blocks)
+),
+
+-- whole blocks, counted back from the as-of date
+blocks as (
+    select
+        lengths.grain,
+        {{ as_of_date() }} - lengths.days * (numbers.n + 1) + 1 as starts_on,
+        {{ as_of_date() }} - lengths.days * numbers.n as ends_on
+    from lengths
+    cross join generate_series(0, {{ day_blocks }} - 1) as numbers (n)
+    where numbers.n < lengths.blocks
+),
+
+-- a join of days and blocks by equality, which reads no day twice
+days as (
+    select
+        blocks.grain,
+        blocks.ends_on,
+        blocks.ends_on - numbers.n as usage_date
+    from blocks
+    cross join generate_series(0, 6) as numbers (n)
+    where blocks.ends_on - numbers.n >= blocks.starts_on
+),
+
+counted as (
+    select
+        days.grain,
+        days.ends_on,
+        {{ segment_scope() }} as scope,
+        {{ segment_name() }} as segment,
+        {{ segment_sums() }}
+    from usage
+    inner join days on usage.usage_date = days.usage_date
+    inner join prompt_keys on usage.prompt_key = prompt_keys.prompt_key
+    left join agent_keys on usage.agent_key = agent_keys.agent_key
+    group by {{ segment_sets('days.grain, days.ends_on') }}
+),
+
+buckets as (
+    select
+        days.grain,
+        days.ends_on,
+        histogram.bucket,
+        {{ segment_scope() }} as scope,
+        {{ segment_name() }} as segment,
+        sum(histogram.usage_count) as usage_count
+    from histogram
+    inner join days on histogram.usage_date = days.usage_date
+    inner join prompt_keys on histogram.prompt_key = prompt_keys.prompt_key
+    left join agent_keys on histogram.agent_key = agent_keys.agent_key
+    group by {{ segment_sets('days.grain, days.ends_on, histogram.bucket') }}
+),
+
+ranked as (
+    select
+        *,
+        sum(usage_count) over (
+            partition by grain, ends_on, scope, segment
+            order by bucket
+            rows between unbounded preceding and current row
+        ) as last_rank,
+        sum(usage_count) over (partition by grain, ends_on, scope, segment)
+            as total_count
+    from buckets
+),
+
+percentiles as (
+    select
+        grain,
+        ends_on,
+        scope,
+        segment,
+        {{ ranked_percentile('0.50') }} as p50_response_time_ms,
+        {{ ranked_percentile('0.95') }} as p95_response_time_ms
+    from ranked
+    group by grain, ends_on, scope, segment
+),
+
+final as (
+    select
+        {{ as_of_date() }} as as_of_date,
+        counted.grain,
+        blocks.starts_on,
+        counted.ends_on,
+        counted.scope,
+        counted.segment,
+        {{ segment_metrics() }}
+    from counted
+    inner join blocks
+        on
+            counted.grain = blocks.grain
+            and counted.ends_on = blocks.ends_on
+    left join percentiles
+        on
+            counted.grain = percentiles.grain
+            and counted.ends_on = percentiles.ends_on
+            and counted.scope = percentiles.scope
+            and counted.segment is not distinct from percentiles.segment
+)
+
+select * from final
