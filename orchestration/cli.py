@@ -18,6 +18,7 @@ from typing import Annotated
 
 import typer
 
+from orchestration.commands.alerts import alerts
 from orchestration.commands.db import db
 from orchestration.commands.send import send
 from orchestration.commands.shared import DateOption, Progress, settings_here
@@ -327,6 +328,7 @@ def dbt_command(context: typer.Context) -> None:
     raise SystemExit(done.returncode)
 
 
+app.add_typer(alerts, name="alerts")
 app.add_typer(db, name="db")
 
 

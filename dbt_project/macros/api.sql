@@ -27,7 +27,7 @@
         {{ api_function(
             'get_performance_alerts', 'performance_alerts',
             [('severity', 'text', 'null')],
-            "where mart.state = 'open'
+            "where mart.state <> 'resolved'
                 and ({f}.severity is null or mart.severity = {f}.severity)
             order by
                 array_position(array['high', 'medium', 'low'], mart.severity),

@@ -5,7 +5,7 @@
 with alerts as (
     select * from {{ ref('performance_alerts') }}
     where
-        state = 'open'
+        resolved_on is null
         and last_detected_on = as_of_date
         and rule <> 'low_usage'
 ),

@@ -26,7 +26,7 @@ mappings as (
 
 alerts as (
     select * from {{ ref('performance_alerts') }}
-    where state = 'open'
+    where state <> 'resolved'
 ),
 
 targets as (
