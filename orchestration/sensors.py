@@ -14,8 +14,8 @@ from orchestration.errors import PrismError
 from orchestration.jobs import MAIL_STEP
 from orchestration.partitions import as_of_date
 from orchestration.resources import Prism
-from orchestration.settings import FilesSource, Settings
-from orchestration.sources.files import waiting
+from orchestration.settings import FileSource, Settings
+from orchestration.sources.open import waiting
 
 _EVERY_SECONDS = 30
 
@@ -43,9 +43,7 @@ def owner_hears() -> dg.SensorDefinition:
 def landing_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     """One for all landing folders, on by default; none where no source has an `archive:`."""
     sources = [
-        source
-        for source in settings.sources
-        if isinstance(source, FilesSource) and source.archive is not None
+        source for source in settings.sources if isinstance(source, FileSource) and source.archive is not None
     ]
     if not sources:
         return []
@@ -62,7 +60,7 @@ def landing_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         faults: list[str] = []
         for source in sources:
             try:
-                for path in waiting(source, settings.base):
+                for path in waiting(source, settings):
                     stat = path.stat()
                     found.append(f"{source.name} {path} {stat.st_size} {stat.st_mtime_ns}")
             except (PrismError, OSError) as error:

@@ -93,21 +93,23 @@ class ApplicationSource(_Source):
     compare_days: int = Field(default=35, ge=0, le=3660)
 
 
-class FilesSource(_Source):
-    """CSV, JSON Lines or Parquet files, plain or gzip, with a column map.
+class _Files(_Source):
+    """What reads files. With an ``archive`` (a folder) each file is moved there once it was loaded."""
 
-    With an ``archive`` (a folder) each file is moved there once it was loaded.
-    """
+    path: str
+    archive: str | None = None
+    settle_seconds: int = Field(default=10, ge=0)
+
+
+class FilesSource(_Files):
+    """CSV, JSON Lines or Parquet files, plain or gzip, with a column map."""
 
     type: Literal["files"]
-    path: str
     format: Literal["csv", "jsonl", "parquet"] | None = None
     entity: Entity = "usage"
     columns: Mapping[str, ColumnMap] = Field(default_factory=dict)
     null_values: tuple[str, ...] = ()
     usage_id: Literal["line"] | tuple[str, ...] | None = None
-    archive: str | None = None
-    settle_seconds: int = Field(default=10, ge=0)
 
     @model_validator(mode="after")
     def _archive_of_uses(self) -> FilesSource:
@@ -161,10 +163,9 @@ class LitellmSource(_Gateway):
 Scales = Mapping[str, tuple[float, float]]
 
 
-class _RatedExport(_Gateway):
+class _RatedExport(_Gateway, _Files):
     """Files in which ratings stand apart from the uses, and may come in a later one."""
 
-    path: str
     ratings: Scales = Field(default_factory=dict)
     reread_days: int = Field(default=30, ge=0)
 
@@ -191,11 +192,10 @@ class OpenTelemetrySource(_RatedExport):
     prompt_attributes: tuple[str, ...] = ("gen_ai.prompt.name",)
 
 
-class HeliconeSource(_Gateway):
+class HeliconeSource(_Gateway, _Files):
     """Helicone's request exports, JSON Lines."""
 
     type: Literal["helicone"]
-    path: str
 
 
 Source = Annotated[
@@ -203,6 +203,9 @@ Source = Annotated[
     Field(discriminator="type"),
 ]
 
+
+# The sources whose files may have an archive
+FileSource = FilesSource | LangfuseSource | OpenTelemetrySource | HeliconeSource
 
 SAMPLE = ApplicationSource(name="sample", type="application", schema="app")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from orchestration.errors import PrismError
 from orchestration.loading.load import BatchResult, Progress, load_source
-from orchestration.settings import ApplicationSource, FilesSource, LitellmSource, Settings, Source
+from orchestration.settings import ApplicationSource, FileSource, LitellmSource, Settings, Source
 from orchestration.sources.archive import Archive, ArchivingReader
 from orchestration.sources.comparison import ComparableReader
 from orchestration.sources.open import open_source
@@ -138,7 +138,7 @@ def _files(
 
 
 def _archive(warehouse: Warehouse, source: Source, settings: Settings) -> Archive | None:
-    if not isinstance(source, FilesSource) or source.archive is None:
+    if not isinstance(source, FileSource) or source.archive is None:
         return None
     with open_source(source, settings, warehouse.url).reader() as reader:
         return reader.archive if isinstance(reader, ArchivingReader) else None

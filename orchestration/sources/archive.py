@@ -17,6 +17,11 @@ FAILED = "failed"
 _REASON = ".reason.txt"
 
 
+def placed(path: Path) -> Path:
+    """The path itself, in its real folder: a link is moved, not what it leads to."""
+    return path.parent.resolve() / path.name
+
+
 class Archive:
     """The archive of one source. ``root`` is the folder that its files arrive in; both are resolved paths."""
 
@@ -26,7 +31,24 @@ class Archive:
         self._settle_seconds = settle_seconds
 
     def holds(self, path: Path) -> bool:
-        return path.is_relative_to(self._folder)
+        return placed(path).is_relative_to(self._folder)
+
+    def files(self) -> list[Path]:
+        """All that was loaded and put away."""
+        failed = self._folder / FAILED
+        found = self._folder.rglob("*") if self._folder.is_dir() else ()
+        return sorted(path for path in found if path.is_file() and not path.is_relative_to(failed))
+
+    def place(self, path: Path) -> Path:
+        """Where a file of the landing folder lies once it was loaded."""
+        return self._folder / self._inside(path)
+
+    def has(self, path: Path) -> bool:
+        """Whether a file of the landing folder was put away, loaded or failed."""
+        return any(place.is_file() for place in self._places(path))
+
+    def _places(self, path: Path) -> list[Path]:
+        return [self.place(path), self._folder / FAILED / self._inside(path)]
 
     def is_settled(self, path: Path) -> bool:
         """Whether nobody wrote to it for a while: of a writer elsewhere, nothing else can be seen."""
@@ -34,7 +56,7 @@ class Archive:
 
     def put_away(self, path: Path) -> Path:
         """A loaded file into the archive; returns where it is now."""
-        return self._move(path, self._folder / self._inside(path))
+        return self._move(path, self.place(path))
 
     def put_to_failed(self, path: Path, reason: str) -> Path:
         """A file of which nothing could be loaded, with the reason in a text beside it."""
@@ -50,8 +72,7 @@ class Archive:
         """The file that lay at ``path``, to be loaded again; false where it is nowhere."""
         if path.is_file():
             return True
-        places = [folder / self._inside(path) for folder in (self._folder, self._folder / FAILED)]
-        there = [place for place in places if place.is_file()]
+        there = [place for place in self._places(path) if place.is_file()]
         if not there:
             return False
         latest = max(there, key=lambda place: place.stat().st_ctime_ns)  # a rename counts as a change
@@ -60,6 +81,7 @@ class Archive:
         return True
 
     def _inside(self, path: Path) -> Path:
+        path = placed(path)
         return path.relative_to(self._root) if path.is_relative_to(self._root) else Path(path.name)
 
     def _move(self, path: Path, target: Path) -> Path:

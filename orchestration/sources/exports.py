@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,9 @@ from typing import Any
 import pyarrow as pa
 
 from orchestration.settings import Scales
+from orchestration.sources.archive import Archive
 from orchestration.sources.json_lines import Gathering
-from orchestration.sources.landing import Landing, Mark, Piece, mark_of
+from orchestration.sources.landing import Landing, Mark, Piece
 from orchestration.sources.protocol import CANONICAL, Batch, Entity, Reading, Reject, Watermarks
 
 _DAY_S = 86_400
@@ -65,9 +66,10 @@ class ExportReader:
     """The files of one gateway.
 
     ``events`` reads one file, ``paths`` of the landing's are read, ``others`` lie beside them where files
-    were named. ``rates`` tells the files that hold ratings and no uses: they are small, and read each time
-    that there is something new. Of the others those of the last ``reread_days`` are looked through for the
-    uses of new ratings.
+    were named, or in the archive. ``rates`` tells the files that hold ratings and no uses: they are small,
+    and read each time that there is something new. Of the others those of the last ``reread_days`` are
+    looked through for the uses of new ratings. ``finished`` tells what else is done with once some files
+    were read, and goes to the archive with them.
     """
 
     entities: Sequence[Entity] = ("usage",)
@@ -85,26 +87,29 @@ class ExportReader:
         scales: Scales | None = None,
         rates: Callable[[Path], bool] = lambda _: False,
         reread_days: int = 0,
+        finished: Callable[[Collection[Path]], Sequence[Path]] = lambda _: (),
     ) -> None:
         self.description = description
         self.readings = readings
         self._landing = landing
         self._events = events
         self._read_as = read_as
-        self._paths = landing.paths if paths is None else paths
-        self._others = others or landing.beside
+        self.paths = landing.paths if paths is None else paths
+        self._others = others or (lambda: [*landing.beside(), *landing.archived()])
+        self._finished = finished
         self._scales = scales or {}
         self._rates = rates
         self._reread_s = reread_days * _DAY_S
 
     def batches(self, entity: Entity, watermarks: Watermarks) -> Generator[Batch]:
         """The rows of all files that were not loaded yet, and again those whose rating is new."""
-        marks = {path: mark_of(path, self._read_as) for path in self._paths}
-        new = {
-            path: mark
-            for path, mark in marks.items()
-            if self._landing.named or watermarks.get(self._landing.name(path)) != mark
-        }
+        new = {}
+        for path in self.paths:
+            mark = self._landing.news(path, self._read_as, watermarks)
+            if mark is None:
+                self._landing.was_read(path)
+            else:
+                new[path] = mark
         if not new:
             return
         if not self._scales:
@@ -114,8 +119,19 @@ class ExportReader:
         with closing(_Ratings()) as ratings:
             yield from self._rated(entity, new, ratings)
 
+    @property
+    def archive(self) -> Archive | None:
+        return self._landing.archive
+
+    def to_put_away(self) -> list[tuple[Path, str]]:
+        """The files that were read to their end, and what belongs to them, with their names."""
+        done = self._landing.to_put_away()
+        if self.archive is not None:
+            done += self._finished(done)
+        return [(path, self._landing.name(path)) for path in done]
+
     def _rated(self, entity: Entity, new: Mapping[Path, Mark], ratings: _Ratings) -> Generator[Batch]:
-        every = sorted({*self._paths, *self._others()})
+        every = sorted({*self.paths, *self._others()})
         since = max(path.stat().st_mtime for path in new) - self._reread_s
         read = [path for path in every if self._rates(path) or path in new or path.stat().st_mtime >= since]
         logs = [path for path in read if not self._rates(path)]

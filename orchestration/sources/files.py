@@ -24,7 +24,7 @@ from orchestration.settings import ColumnMap, FilesSource
 from orchestration.sources import json_lines, octets
 from orchestration.sources.archive import Archive
 from orchestration.sources.csv_text import CsvText, DamagedError, HeaderError
-from orchestration.sources.landing import Landing, Piece, counted, fingerprint, mark_of
+from orchestration.sources.landing import Landing, Piece, counted, fingerprint
 from orchestration.sources.protocol import (
     BATCH_ROWS,
     CANONICAL,
@@ -229,15 +229,16 @@ class FilesReader:
                 yield Batch(entity, name, {}, pa.array([], pa.int64()), [reject])
                 self._landing.was_read(path)
                 continue
-            mark = mark_of(path, self._read_as)
-            if entity != "usage" or self._landing.named or watermarks.get(name) != mark:
-                note = self._unread.get(path)
-                if note:
-                    log.info("%s: %s", name, note)
-                for batch in self._landing.batches(path, entity, mark, self._pieces(path)):
-                    yield replace(batch, note=note)
-            else:
+            # a library is read whole each time
+            mark = self._landing.news(path, self._read_as, watermarks if entity == "usage" else {})
+            if mark is None:
                 self._landing.was_read(path)
+                continue
+            note = self._unread.get(path)
+            if note:
+                log.info("%s: %s", name, note)
+            for batch in self._landing.batches(path, entity, mark, self._pieces(path)):
+                yield replace(batch, note=note)
 
     def to_put_away(self) -> list[tuple[Path, str]]:
         """The files that were read to their end and go to the archive, with their names."""

@@ -43,6 +43,8 @@ def open_helicone(
         f"sources: {source.name}",
         accepted=lambda path: path.name.lower().removesuffix(".gz").endswith(_ENDINGS),
         files=files,
+        archive=source.archive,
+        settle_seconds=source.settle_seconds,
     )
 
     def events(path: Path) -> Iterator[Event]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,16 +19,18 @@ from pydantic import BaseModel
 
 from orchestration.errors import PrismError
 from orchestration.sources import octets
-from orchestration.sources.archive import Archive
-from orchestration.sources.protocol import Assembly, Batch, Entity, Reject
+from orchestration.sources.archive import Archive, placed
+from orchestration.sources.protocol import Assembly, Batch, Entity, Reject, Watermarks
 
 log = logging.getLogger(__name__)
 
 # What tools call a file that they have not finished.
 _UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".filepart", "~")
 
-# What is kept of a file that was loaded whole.
+# What is kept of a file that was loaded whole: the digest of its content, how it was read, and its stamp.
 Mark = Mapping[str, str]
+# A file may change once more in the tick of the clock in which it was looked at.
+_TICK_S = 2
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class Landing:
         else:
             root, found = pattern.parent, []
         if self.archive is not None:
-            found = [path for path in found if not self.archive.holds(_placed(path))]
+            found = [path for path in found if not self.archive.holds(path)]
         may_be_empty = self.archive is not None or glob.has_magic(str(pattern)) or pattern.is_dir()
         if not root.exists() or (not found and not may_be_empty):
             raise PrismError(
@@ -138,6 +141,20 @@ class Landing:
                 )
         return root, [path.resolve() for path in files]
 
+    def news(self, path: Path, read_as: str, watermarks: Watermarks) -> Mark | None:
+        """The mark of a file that is to be read; null where it was loaded whole, ``read_as`` it is now.
+
+        Its content decides. While size, times and place are as they were, it is not read for that.
+        """
+        last = watermarks.get(self.name(path), {})
+        with _readable(path):
+            stamp = _stamp_to_trust(path)
+            if not self.named and last.get("read_as") == read_as and stamp and last.get("stamp") == stamp:
+                return None
+            mark = {"sha256": octets.digest(path), "read_as": read_as, "stamp": stamp}
+        same = all(last.get(name) == mark[name] for name in ("sha256", "read_as"))
+        return None if same and not self.named else mark
+
     def beside(self) -> list[Path]:
         """What lies at the source's path, where other files were named."""
         if not self.named:
@@ -148,13 +165,17 @@ class Landing:
             return []
         return [path.resolve() for path in found if path.resolve() not in self.paths]
 
+    def archived(self) -> list[Path]:
+        """What was loaded and lies in the archive."""
+        return [] if self.archive is None else [path for path in self.archive.files() if self._accepted(path)]
+
     def to_put_away(self) -> list[Path]:
         """The source's own files that were read to their end, and are as they were then."""
         if self.archive is None:
             return []
-        own = {_placed(path) for path in self._candidates()[1]}
+        own = {placed(path) for path in self._candidates()[1]}
         return [
-            _placed(path) for path, read in self.read.items() if _placed(path) in own and _stamp(path) == read
+            placed(path) for path, read in self.read.items() if placed(path) in own and _stamp(path) == read
         ]
 
     def name(self, path: Path) -> str:
@@ -210,23 +231,20 @@ def counted(files: Sequence[Path]) -> str:
     return f"{len(files)} file{'' if len(files) == 1 else 's'}"
 
 
-def _placed(path: Path) -> Path:
-    """The path itself, in its real folder: a link is moved, not what it leads to."""
-    return path.parent.resolve() / path.name
-
-
 def _stamp(path: Path) -> tuple[int, int]:
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns
+
+
+def _stamp_to_trust(path: Path) -> str:
+    """Changes whenever the content may have; empty for a file that was written to just now."""
+    stat = path.stat()
+    if time.time() - max(stat.st_mtime, stat.st_ctime) < _TICK_S:
+        return ""
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
 
 
 def fingerprint(source: BaseModel, loaded_as: str) -> str:
     """Changes whenever the same file would be read as other rows."""
     read_as = source.model_dump_json(exclude={"archive", "settle_seconds"})
     return hashlib.sha256((read_as + loaded_as).encode()).hexdigest()[:16]
-
-
-def mark_of(path: Path, read_as: str) -> Mark:
-    """What tells that just this file was loaded, ``read_as`` standing for the settings."""
-    with _readable(path):
-        return {"sha256": octets.digest(path), "read_as": read_as}

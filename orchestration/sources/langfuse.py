@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from orchestration.errors import PrismError
 from orchestration.settings import LangfuseSource
 from orchestration.sources import json_lines, octets
+from orchestration.sources.archive import Archive, placed
 from orchestration.sources.csv_text import CsvText, DamagedError, HeaderError
 from orchestration.sources.exports import Event, ExportReader, Fault, Rated, Use
 from orchestration.sources.landing import Landing, counted, fingerprint
@@ -62,10 +63,22 @@ def open_langfuse(
 ) -> ExportReader:
     """The exports below the source's folder. Raises :class:`PrismError` where there is none."""
     where = f"sources: {source.name}"
-    landing = Landing(f"{source.path}/**/*", base, where, accepted=lambda _: True, files=files)
+    landing = Landing(
+        f"{source.path}/**/*",
+        base,
+        where,
+        accepted=lambda _: True,
+        files=files,
+        archive=source.archive,
+        settle_seconds=source.settle_seconds,
+    )
 
     def exported(found: Sequence[Path]) -> list[Path]:
-        return _exported(found, with_manifests=source.manifests)
+        complete = _complete(found, with_manifests=source.manifests)
+        doubled = _doubled(complete, landing.archive)
+        for path in doubled:
+            landing.was_read(path)  # so that it goes to the archive with the one that is read
+        return sorted(complete - doubled)
 
     paths = landing.paths if landing.named else exported(landing.paths)
 
@@ -90,14 +103,35 @@ def open_langfuse(
                     "For the prompt, `default_prompt:` does as well.",
                 )
 
-        for number, row in _rows(path, fields, check):
-            if isinstance(row, str):
-                yield Fault(number, None, row)
-                continue
-            for key in json_lines.doubled(row):
-                if key in fields:
-                    yield Fault(number, key, json_lines.TWICE)
-            yield from _score(number, row) if rates else _use(number, row, source.default_prompt)
+        try:
+            for number, row in _rows(path, fields, check):
+                if isinstance(row, str):
+                    yield Fault(number, None, row)
+                    continue
+                for key in json_lines.doubled(row):
+                    if key in fields:
+                        yield Fault(number, key, json_lines.TWICE)
+                yield from _score(number, row) if rates else _use(number, row, source.default_prompt)
+        except PrismError as error:
+            if landing.archive is None or landing.named:
+                raise
+            yield Fault(1, None, error.what)  # this file alone fails, and is put away as such
+
+    def others() -> list[Path]:
+        archived = {path for path in landing.archived() if path.parent.name in _TABLES and _format(path)}
+        return [*exported(landing.beside()), *sorted(archived - _doubled(archived, None))]
+
+    def finished(read: Collection[Path]) -> list[Path]:
+        """Manifests all of whose files were read, now or before."""
+        archive = landing.archive
+        if archive is None or landing.named:
+            return []
+        return [
+            path
+            for path in (placed(path) for path in landing.paths if _is_manifest(path))
+            if (named := _named(path)) is not None
+            and all(file in read or archive.has(file) for file in named)
+        ]
 
     return ExportReader(
         landing,
@@ -106,10 +140,11 @@ def open_langfuse(
         readings={"cost": Reading(zero_is_unknown=source.zero_is_unknown)},
         read_as=fingerprint(source, loaded_as),
         paths=paths,
-        others=lambda: exported(landing.beside()),
+        others=others,
         scales=source.ratings,
         rates=_rates,
         reread_days=source.reread_days,
+        finished=finished,
     )
 
 
@@ -120,31 +155,41 @@ def _rates(path: Path) -> bool:
 # -- which files
 
 
-def _exported(found: Sequence[Path], *, with_manifests: bool) -> list[Path]:
-    """The exports that are complete; of a run that wrote both kinds of observations, the enriched ones.
+def _complete(found: Sequence[Path], *, with_manifests: bool) -> set[Path]:
+    """The exports that are complete.
 
     With manifests that is what they name, and manifests that can't be read, for what is wrong with them.
     """
     ready = {path for path in found if path.parent.name in _TABLES and _format(path)}
-    paths: set[Path] = set()
-    manifests = [path for path in found if path.parent.name == _MANIFESTS and path.suffix == ".json"]
+    manifests = [path for path in found if _is_manifest(path)]
     if not with_manifests:
-        paths = ready
-    elif ready and not manifests:
+        return ready
+    if ready and not manifests:
         log.warning(
             "none of %d exports of Langfuse is named by a manifest, so none is read; where that Langfuse "
             "writes no manifests, set `manifests: false`", len(ready),
         )  # fmt: skip
-    else:
-        for manifest in manifests:
-            named = _named(manifest)
-            paths |= {manifest} if named is None else named & ready
-    enriched = {(path.parent.parent, _run(path)) for path in paths if path.parent.name == _ENRICHED}
-    return sorted(
+    paths: set[Path] = set()
+    for manifest in manifests:
+        named = _named(manifest)
+        paths |= {manifest} if named is None else named & ready
+    return paths
+
+
+def _doubled(paths: Collection[Path], archive: Archive | None) -> set[Path]:
+    """Observations of runs that wrote the enriched ones, too: here, or put away already."""
+    runs = [(path, path.parent.parent / _ENRICHED) for path in paths if path.parent.name == _OBSERVATIONS]
+    enriched = {(path.parent, _run(path)) for path in paths}
+    return {
         path
-        for path in paths
-        if path.parent.name != _OBSERVATIONS or (path.parent.parent, _run(path)) not in enriched
-    )
+        for path, beside in runs
+        if (beside, _run(path)) in enriched
+        or (archive is not None and any(archive.place(beside).glob(f"{_run(path)}.*")))
+    }
+
+
+def _is_manifest(path: Path) -> bool:
+    return path.parent.name == _MANIFESTS and path.suffix == ".json"
 
 
 def _run(path: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from orchestration.errors import PrismError
 from orchestration.settings import (
     ApplicationSource,
+    FileSource,
     FilesSource,
     HeliconeSource,
     LangfuseSource,
@@ -19,7 +20,9 @@ from orchestration.settings import (
     Source,
 )
 from orchestration.sources.application import open_application
+from orchestration.sources.exports import ExportReader
 from orchestration.sources.files import FilesReader
+from orchestration.sources.files import waiting as files_waiting
 from orchestration.sources.helicone import open_helicone
 from orchestration.sources.langfuse import open_langfuse
 from orchestration.sources.litellm import open_litellm
@@ -71,6 +74,17 @@ class OpenableSource:
         """What the source has to read, in one line. Raises as :meth:`reader` does."""
         with self.reader() as reader:
             return reader.description
+
+
+def waiting(source: FileSource, settings: Settings) -> list[Path]:
+    """The files of a source that are there to be loaded, complete as far as can be told; reads no row.
+
+    Raises :class:`PrismError` where there is no such folder.
+    """
+    if isinstance(source, FilesSource):
+        return files_waiting(source, settings.base)
+    with OpenableSource(source, settings, "").reader() as reader:
+        return list(reader.paths) if isinstance(reader, ExportReader) else []
 
 
 def open_source(

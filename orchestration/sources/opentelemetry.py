@@ -58,6 +58,8 @@ def open_opentelemetry(
         f"sources: {source.name}",
         accepted=lambda path: path.name.lower().removesuffix(".gz").endswith(_ENDINGS),
         files=files,
+        archive=source.archive,
+        settle_seconds=source.settle_seconds,
     )
 
     def events(path: Path) -> Iterator[Event]:

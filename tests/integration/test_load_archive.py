@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import dagster as dg
 import pytest
@@ -16,7 +17,12 @@ from orchestration.loading.load import BatchResult, load_source
 from orchestration.loading.retry import retry_rejected
 from orchestration.sensors import landing_sensors
 from orchestration.settings import Settings, load_settings
+from orchestration.sources import octets
 from orchestration.warehouse import Warehouse
+from tests.gateways import lines
+from tests.unit import test_sources_helicone as helicone
+from tests.unit import test_sources_langfuse as langfuse
+from tests.unit import test_sources_opentelemetry as otel
 
 pytestmark = pytest.mark.integration
 
@@ -190,6 +196,138 @@ def test_a_library_has_no_archive(landing: Landing) -> None:
         _ = landing.settings
 
 
+# -- the exports of gateways
+
+
+class Exports(Landing):
+    """A landing folder of a gateway: what a night does with what it finds there."""
+
+    def configure(self, **source: Any) -> None:
+        given = {"path": "in", "archive": "done", "settle_seconds": 0, **source}
+        (self.folder / "prism.yaml").write_text(yaml.safe_dump({"sources": [given]}))
+
+    def ratings(self) -> dict[str, float | None]:
+        with self.warehouse.connect() as connection:
+            rows = connection.execute("select right(usage_id, 2), rating from raw.prompt_usage").fetchall()
+        return dict(rows)
+
+
+@pytest.fixture
+def exports(warehouse: Warehouse, tmp_path: Path) -> Exports:
+    return Exports(warehouse, tmp_path)
+
+
+def test_loaded_requests_of_helicone_go_to_the_archive_and_a_bad_file_to_failed(exports: Exports) -> None:
+    exports.configure(name="gateway", type="helicone")
+    helicone.write(exports.folder, helicone.request(), name="a.jsonl")
+    (exports.folder / "in" / "b.jsonl").write_text("{no json\n")
+    exports.load()
+    assert exports.files() == ["done/a.jsonl", "done/failed/b.jsonl", "done/failed/b.jsonl.reason.txt"]
+    reason = (exports.folder / "done/failed/b.jsonl.reason.txt").read_text()
+    assert reason.startswith("in/b.jsonl:1: ")
+    helicone.write(exports.folder, helicone.request(), name="a.jsonl")
+    assert exports.load() == []
+    assert (exports.files()[0], exports.count()) == ("done/a.jsonl", 1)
+    (exports.folder / "done/failed/b.jsonl").write_bytes(lines(helicone.request(request_id="r2")))
+    done = retry_rejected(exports.warehouse, exports.settings.sources[0], exports.settings)
+    assert (done.resolved, done.after, exports.files()) == (1, 0, ["done/a.jsonl", "done/b.jsonl"])
+
+
+def test_a_late_rating_finds_its_span_in_the_archive(exports: Exports) -> None:
+    exports.configure(name="spans", type="opentelemetry", ratings={"stars": [1, 5]})
+    otel.write(exports.folder, otel.spans(otel.span("01"), otel.span("02")), name="a.jsonl")
+    exports.load()
+    assert exports.files() == ["done/a.jsonl"]
+    otel.write(exports.folder, otel.logs(otel.evaluation("stars", 2, spanId="02")), name="b.jsonl")
+    exports.load()
+    assert exports.ratings() == {"01": None, "02": 2.0}
+    assert exports.files() == ["done/a.jsonl", "done/b.jsonl"]
+    # and one that comes before its span waits there for it
+    otel.write(exports.folder, otel.logs(otel.evaluation("stars", 4, spanId="03")), name="c.jsonl")
+    exports.load()
+    otel.write(exports.folder, otel.spans(otel.span("03")), name="d.jsonl")
+    exports.load()
+    assert exports.ratings() == {"01": None, "02": 2.0, "03": 4.0}
+    assert exports.load() == []
+
+
+def test_langfuse_s_manifests_stay_until_all_that_they_name_was_loaded(exports: Exports) -> None:
+    exports.configure(name="traces", type="langfuse", ratings={"stars": [1, 10]})
+    bucket = langfuse.Bucket(exports.folder)
+    bucket.run("1", observations=[langfuse.observation("o1")], observations_v2=[langfuse.observation("o1")])
+    bucket.manifest("2", "observations_v2/2.jsonl", "scores/2.jsonl")
+    bucket.put("scores", "2.jsonl", lines(langfuse.score(observation_id="o1", value=10)))
+    bucket.put("observations_v2", "3.jsonl", lines(langfuse.observation("o3")))
+    exports.load()
+    assert exports.ratings() == {"o1": 5.0}
+    first = [
+        "done/p1/manifests/1.json", "done/p1/observations/1.jsonl", "done/p1/observations_v2/1.jsonl",
+        "done/p1/scores/2.jsonl",
+    ]  # fmt: skip
+    assert exports.files() == [*first, "in/p1/manifests/2.json", "in/p1/observations_v2/3.jsonl"]
+    bucket.put("observations_v2", "2.jsonl", lines(langfuse.observation("o2", trace_id="t2")))
+    exports.load()
+    assert exports.ratings() == {"o1": 5.0, "o2": None}
+    assert [name for name in exports.files() if "/2." in name or name.startswith("in/")] == [
+        "done/p1/manifests/2.json", "done/p1/observations_v2/2.jsonl", "done/p1/scores/2.jsonl",
+        "in/p1/observations_v2/3.jsonl",
+    ]  # fmt: skip
+    # the plainer twin of what was put away is none of its own
+    bucket.run("1", observations=[langfuse.observation("o1", user_id=None)])
+    assert exports.load() == []
+    assert not [name for name in exports.files() if name.startswith("in/p1/observations/")]
+
+
+def test_an_export_of_langfuse_that_lacks_a_column_fails_alone(exports: Exports) -> None:
+    exports.configure(name="traces", type="langfuse", manifests=False)
+    bucket = langfuse.Bucket(exports.folder)
+    bucket.put("observations", "1.csv", b"id,start_time\n1,2026-01-01\n")
+    bucket.put("observations", "2.csv", b"id,start_time,prompt_name\n1,2026-01-01,greet\n")
+    exports.load()
+    assert exports.files() == [
+        "done/failed/p1/observations/1.csv", "done/failed/p1/observations/1.csv.reason.txt",
+        "done/p1/observations/2.csv",
+    ]  # fmt: skip
+
+
+# -- what was loaded is not read again
+
+
+def test_a_file_that_lies_as_it_lay_is_not_read_to_tell_that_it_is_the_same(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.sources.landing._TICK_S", 0)  # of the clock that these files have
+    landing.configure(archive=None)
+    path = landing.put("a.csv", GOOD)
+    landing.load()
+    digested: list[Path] = []
+
+    def digest(path: Path) -> str:
+        digested.append(path)
+        return octets.digest(path)
+
+    monkeypatch.setattr("orchestration.sources.landing.octets", Mock(wraps=octets, digest=digest))
+    assert (landing.load(), digested) == ([], [])
+    os.utime(path)  # touched: its content tells
+    assert (landing.load(), len(digested)) == ([], 1)
+    stat = path.stat()
+    path.write_text(GOOD.replace("q", "z"))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as long and as old as it was
+    assert [result.inserted + result.updated for result in landing.load()] == [1]
+    landing.configure(archive=None, null_values=["n/a"])
+    assert [result.unchanged for result in landing.load()] == [2]
+
+
+def test_a_file_of_the_same_instant_is_not_trusted_by_its_times(landing: Landing) -> None:
+    landing.configure(archive=None)
+    path = landing.put("a.csv", GOOD)
+    landing.load()
+    stat = path.stat()
+    path.write_text(GOOD.replace("q", "z"))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert len(landing.load()) == 1
+
+
 # -- the sensor
 
 
@@ -209,6 +347,15 @@ def test_the_sensor_asks_for_one_load_of_what_is_complete(landing: Landing) -> N
     landing.put("c.csv", GOOD)
     (third,) = asked(landing).run_requests
     assert third.run_key != first.run_key
+
+
+def test_the_sensor_watches_the_exports_of_gateways_too(exports: Exports) -> None:
+    exports.configure(name="traces", type="langfuse")
+    bucket = langfuse.Bucket(exports.folder)
+    bucket.put("observations", "1.jsonl", lines(langfuse.observation()))
+    assert asked(exports).skip_message == "no complete file has come"
+    bucket.manifest("1", "observations/1.jsonl")
+    assert len(asked(exports).run_requests) == 1
 
 
 def test_the_sensor_says_where_the_landing_folder_is_missing(landing: Landing) -> None:
