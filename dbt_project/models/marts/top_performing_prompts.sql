@@ -46,20 +46,26 @@ terms as (
     where summary.outcome_count >= {{ var('minimum_outcomes_to_rank') }}
 ),
 
-scored as (
+weighed as (
     select
         *,
-        0.60 * success_rate_low
-        + 0.30 * (shrunken_rating - 1) / 4
-        + 0.05 * speed_score
-        + 0.05 * cost_score as score
+        0.60 * success_rate_low as success_points,
+        0.30 * (shrunken_rating - 1) / 4 as rating_points,
+        0.05 * speed_score as speed_points,
+        0.05 * cost_score as cost_points
     from terms
 ),
 
-final as (
+scored as (
     select
-        as_of_date,
-        period,
+        *,
+        success_points + rating_points + speed_points + cost_points as score
+    from weighed
+),
+
+ranked as (
+    select
+        *,
         row_number() over (
             partition by period
             -- rounded, so that the last bits of a sum decide nothing
@@ -68,7 +74,17 @@ final as (
                 usage_count desc,
                 prompt_name asc,
                 prompt_id asc
-        ) as rank,
+        ) as rank
+    from scored
+),
+
+final as (
+    select
+        as_of_date,
+        period,
+        rank,
+        row_number() over (partition by period, domain order by rank)
+            as domain_rank,
         prompt_id,
         prompt_name,
         domain,
@@ -77,13 +93,40 @@ final as (
         shrunken_rating,
         speed_score,
         cost_score,
+        success_points,
+        rating_points,
+        speed_points,
+        cost_points,
+        {{ points('score') }} || ' of 100 points: '
+        || {{ points('success_points') }} || ' of 60 for success (at least '
+        || {{ percent('success_rate_low') }} || ', by '
+        || outcome_count || ' known outcomes), '
+        || {{ points('rating_points') }} || ' of 30 for ratings ('
+        || case
+            when rated_count = 0 then 'none; taken as '
+            else
+                round(average_rating::numeric, 2) || ' by ' || rated_count
+                || case rated_count when 1 then ' rating' else ' ratings' end
+                || '; taken as '
+        end
+        || round(shrunken_rating::numeric, 2) || '), '
+        || {{ points('speed_points') }} || ' of 5 for speed ('
+        || coalesce(
+            trim_scale(round((average_response_time_ms / 1000)::numeric, 2))
+            || ' s on average',
+            'not known'
+        )
+        || ') and '
+        || {{ points('cost_points') }} || ' of 5 for cost ('
+        || coalesce({{ small_amount('cost_per_use') }} || ' a use', 'not known')
+        || ').' as score_explanation,
         usage_count,
         outcome_count,
         success_rate,
         average_rating,
         average_response_time_ms,
         cost_per_use
-    from scored
+    from ranked
 )
 
 select * from final
