@@ -171,6 +171,35 @@ _QUALITY: Mapping[str, str] = {
     "verdict": "text",
     "reasons": "text",
 }
+_SEGMENT: Mapping[str, str] = {
+    "scope": "text",
+    "segment": "text",
+    "usage_count": "count",
+    "outcome_count": "count",
+    "success_rate": "number",
+    "success_rate_low": "number",
+    "success_rate_high": "number",
+    "rated_count": "count",
+    "average_rating": "number",
+    "response_time_count": "count",
+    "average_response_time_ms": "number",
+    "p50_response_time_ms": "number",
+    "p95_response_time_ms": "number",
+    "priced_count": "count",
+    "total_cost": "number",
+    "cost_per_use": "number",
+}
+_SEGMENTS: Mapping[str, str] = {"period": "text", **_SEGMENT}
+_OVER_TIME: Mapping[str, str] = {"grain": "text", "starts_on": "date", "ends_on": "date", **_SEGMENT}
+_HOURS: Mapping[str, str] = {
+    "period": "text",
+    "weekday": "count",
+    "usage_hour": "count",
+    "usage_count": "count",
+    "outcome_count": "count",
+    "success_rate": "number",
+    "average_response_time_ms": "number",
+}
 # What one day (or one share of it) adds up to. Means are made of these, never of means.
 SUMS: Mapping[str, str] = {
     "usage_count": "count",
@@ -298,6 +327,20 @@ class Marts:
     def prompts(self) -> pd.DataFrame:
         """`prompts`: one row a prompt, unlisted ones too."""
         return self._mart("prompts", _PROMPTS, "prompt_name, prompt_id")
+
+    def segments(self) -> pd.DataFrame:
+        """`performance_by_segment`: one row a period and segment; the most used first."""
+        return self._mart(
+            "performance_by_segment", _SEGMENTS, "period, scope, usage_count desc, segment nulls last"
+        )
+
+    def over_time(self) -> pd.DataFrame:
+        """`performance_over_time`: one row a block of days and segment, the oldest first."""
+        return self._mart("performance_over_time", _OVER_TIME, "grain, ends_on, scope, segment nulls last")
+
+    def hours(self) -> pd.DataFrame:
+        """`usage_by_hour`: one row a period, weekday and hour with a use."""
+        return self._mart("usage_by_hour", _HOURS, "period, weekday, usage_hour")
 
     def data_quality(self, first_day: date, last_day: date) -> pd.DataFrame:
         """`data_quality`: one row a source and day, of the days asked for."""

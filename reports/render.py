@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ from reports.options import ReportOptions
 from reports.views import common
 from reports.views.alerts import alerts_page
 from reports.views.overview import Overview, TrendPoint, overview
+from reports.views.performance import Performance, performance
 from reports.views.prompt import BREAKDOWN_DAYS, TREND_DAYS, prompt
 from reports.views.prompts import prompts
 
@@ -142,6 +143,28 @@ def _prompt_drawing(points: Sequence[TrendPoint]) -> Drawing:
     )
 
 
+def _drawing(some: Iterable[common.Chart], still: Callable[[common.Chart], bool]) -> Drawing:
+    """The charts of a page; those that ``still`` picks as static SVG, too."""
+    drawn = [chart for chart in some if chart.rows]
+    return Drawing(
+        charts.page_json({chart.key: (chart.kind, chart.rows) for chart in drawn}),
+        {
+            chart.key: charts.svg(chart.kind, chart.rows, width=_STATIC_WIDTH)
+            for chart in drawn
+            if still(chart)
+        },
+    )
+
+
+def _performance_drawing(view: Performance) -> Drawing:
+    default = next(one for one in view.periods if one.key == view.page.default_period)
+    first = [split.charts[0][2] for split in view.splits]
+    shown = {chart.key for chart in (*default.charts, *first)}
+    of_periods = [chart for period in view.periods for chart in period.charts]
+    of_splits = [chart for split in view.splits for _, _, chart in split.charts]
+    return _drawing([*of_periods, *of_splits], lambda chart: chart.key in shown)
+
+
 def _assets(writer: _Writer) -> None:
     for name in ("prism.css", "prism.js", "icon.svg"):
         writer.file(f"assets/{name}", (TEMPLATES / "site" / name).read_bytes())
@@ -220,6 +243,14 @@ def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> None:
         "alerts.html",
         view=alerts_page(alert_rows=alert_rows, prompts=by_id, options=options),
     )
+    of_time = performance(
+        dashboard=dashboard,
+        segments=marts.segments(),
+        over_time=marts.over_time(),
+        hours=marts.hours(),
+        options=options,
+    )
+    writer.page("performance.html", "performance.html", view=of_time, drawing=_performance_drawing(of_time))
     _prompt_pages(
         writer,
         marts,

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from reports import format as fmt
+from reports.charts import Kind, Row
 from reports.marts import records
 from reports.metrics import PERIOD_NAMES
 from reports.options import PERIODS, Period, ReportOptions
@@ -20,6 +21,14 @@ from reports.options import PERIODS, Period, ReportOptions
 # The window that the verdict on the numbers looks at.
 QUALITY_DAYS = 30
 State = Literal["fine", "remark", "spoilt"]
+Section = Literal["overview", "prompts", "performance", "analytics", "alerts", "settings"]
+# The tabs, in their order: what they are called and where they are.
+TABS: tuple[tuple[Section, str, str], ...] = (
+    ("overview", "Overview", "index.html"),
+    ("prompts", "Prompts", "prompts.html"),
+    ("performance", "Performance", "performance.html"),
+    ("alerts", "Alerts", "alerts.html"),
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,8 @@ class Page:
 
     title: str
     report_title: str
-    section: Literal["overview", "prompts", "alerts"]
+    section: Section
+    tabs: tuple[tuple[Section, str, str], ...]
     root: str
     as_of: str
     as_of_iso: str
@@ -80,6 +90,22 @@ class Alert:
     since: str
     first_detected_on: date | None
     last_detected_on: date | None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart: its finding as the title, how to read it, its rows, and the table of its numbers.
+
+    ``head`` and ``table`` hold what the chart draws, as text; the first column names the row.
+    """
+
+    key: str
+    title: str
+    note: str
+    kind: Kind
+    rows: tuple[Row, ...]
+    head: tuple[str, ...]
+    table: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -131,12 +157,13 @@ def prompt_href(row: Mapping[str, Any]) -> str:
     return f"prompts/{fmt.slug(str(row['prompt_name']), str(row['prompt_id']))}.html"
 
 
-def page(options: ReportOptions, title: str, section: Literal["overview", "prompts", "alerts"]) -> Page:
+def page(options: ReportOptions, title: str, section: Section) -> Page:
     """The frame of one page of the report."""
     return Page(
         title=title,
         report_title=options.title,
         section=section,
+        tabs=TABS,
         root="",
         as_of=fmt.day(options.as_of_date),
         as_of_iso=options.as_of_date.isoformat(),

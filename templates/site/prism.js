@@ -18,13 +18,13 @@
   const chartData = json("chart-data");
 
   const draw = async (holder) => {
-    const chart = chartData[holder.dataset.chart];
+    const chart = chartData.charts[holder.dataset.chart];
     if (!chart || holder.dataset.state || !holder.offsetParent) return;
     holder.dataset.state = "drawing";
     const figure = holder.closest("figure");
     const still = figure.querySelector(".chart-static");
     if (still) still.hidden = true;
-    const spec = { ...structuredClone(window.prismSpecs[chart.spec]), datasets: { points: chart.rows } };
+    const spec = { ...structuredClone(window.prismSpecs[chart.spec]), datasets: { points: chartData.rows[chart.rows] } };
     try {
       await window.vegaEmbed(holder, spec, {
         actions: false,
@@ -228,6 +228,17 @@
     button.addEventListener("click", () => {
       remember(button.dataset.choose);
       choose(button.dataset.choose);
+    });
+  });
+  all("[data-show]").forEach((button) => {
+    button.addEventListener("click", () => {
+      all("[data-show]").forEach((one) => {
+        one.setAttribute("aria-pressed", String(one === button));
+      });
+      all("[data-shown]").forEach((part) => {
+        part.hidden = part.dataset.shown !== button.dataset.show;
+      });
+      drawVisible();
     });
   });
   if (document.querySelector("[data-choose]")) {
