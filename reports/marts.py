@@ -166,6 +166,7 @@ _QUALITY: Mapping[str, str] = {
     "usage_count": "count",
     "unpriced_uses": "count",
     "unlisted_uses": "count",
+    "is_reconciled": "flag",
     "last_used_at": "time",
     "last_loaded_at": "time",
     "verdict": "text",

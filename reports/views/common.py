@@ -312,6 +312,7 @@ def trust(quality: pd.DataFrame, options: ReportOptions) -> Trust:
         of_all = fmt.percent(total[part] / total[whole])
         return f"{fmt.count(total[part])} of {fmt.count(total[whole])} {of} ({of_all})"
 
+    compared = quality["is_reconciled"].dropna()
     checks = [_build_check(options)]
     checks += [
         _source_check(str(source), days.sort_values("usage_date"), options)
@@ -336,6 +337,12 @@ def trust(quality: pd.DataFrame, options: ReportOptions) -> Trust:
             ("Uses without a price", share("unpriced_uses", "usage_count", "uses")),
             ("Uses of unlisted prompts", share("unlisted_uses", "usage_count", "uses")),
             ("Uses that came late", share("late_rows", "usage_count", "uses")),
+            (
+                "Days that agree with the source",
+                f"{fmt.count(int(compared.sum()))} of {fmt.count(len(compared))} compared"
+                if len(compared)
+                else "none compared",
+            ),
         ),
         window=fmt.days_between(first, options.as_of_date),
     )

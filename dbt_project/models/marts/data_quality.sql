@@ -17,6 +17,11 @@ batches as (
     select * from {{ ref('stg_prism__load_batches') }}
 ),
 
+reconciliations as (
+    select * from {{ ref('stg_prism__reconciliations') }}
+    where usage_date <= {{ as_of_date() }}
+),
+
 limits as (
     select * from {{ ref('data_quality_limits') }}
 ),
@@ -56,27 +61,36 @@ loaded as (
     group by source, {{ day_of('started_at') }} - 1
 ),
 
--- a source that fell silent still gets a row on the as-of date
+first_days as (
+    select
+        source,
+        min(usage_date) as first_date
+    from (
+        select
+            source,
+            usage_date
+        from used
+        union all
+        select
+            source,
+            usage_date
+        from loaded
+    ) as seen
+    group by source
+),
+
+-- a day on which nothing came is a row, too, and a source that fell silent has them up to
+-- the as-of date
 days as (
     select
-        source,
-        usage_date
-    from used
-    union
-    select
-        source,
-        usage_date
-    from loaded
-    union
-    select
-        source,
-        {{ as_of_date() }} as usage_date
-    from used
-    union
-    select
-        source,
-        {{ as_of_date() }} as usage_date
-    from loaded
+        first_days.source,
+        dates.usage_date::date as usage_date
+    from first_days
+    cross join lateral generate_series(
+        first_days.first_date::timestamp,
+        {{ as_of_date() }},
+        interval '1 day'
+    ) as dates (usage_date)
 ),
 
 measured as (
@@ -89,9 +103,19 @@ measured as (
         used.token_uses,
         greatest(used.last_loaded_at, loaded.last_batch_at)
             as last_loaded_at,
-        max(used.last_used_at) over (
-            partition by days.source order by days.usage_date
-        ) as last_used_at
+        max(used.last_used_at) over line as last_used_at,
+        -- the same weekday in the four weeks before
+        (
+            lag(coalesce(used.usage_count, 0), 7) over line
+            + lag(coalesce(used.usage_count, 0), 14) over line
+            + lag(coalesce(used.usage_count, 0), 21) over line
+            + lag(coalesce(used.usage_count, 0), 28) over line
+        )::double precision / 4 as usual_usage_count,
+        reconciliations.source_count,
+        reconciliations.kept_count,
+        reconciliations.reported_count,
+        reconciliations.is_reconciled,
+        reconciliations.is_as_reported
     from days
     left join used
         on
@@ -101,6 +125,11 @@ measured as (
         on
             days.source = loaded.source
             and days.usage_date = loaded.usage_date
+    left join reconciliations
+        on
+            days.source = reconciliations.source
+            and days.usage_date = reconciliations.usage_date
+    window line as (partition by days.source order by days.usage_date)
 ),
 
 fresh as (
@@ -131,6 +160,39 @@ shares as (
             when 'unlisted_uses'
                 then {{ ratio('fresh.unlisted_uses', 'fresh.usage_count') }}
             when 'hours_without_use' then fresh.hours_without_use
+            -- a few uses come and go by chance
+            when 'missing_uses'
+                then
+                    case
+                        when fresh.usual_usage_count >= 20
+                            then 1 - fresh.usage_count / fresh.usual_usage_count
+                    end
+            when 'unreconciled_uses'
+                then
+                    case
+                        when not fresh.is_reconciled
+                            then
+                                abs(fresh.source_count - fresh.kept_count)
+                                / greatest(fresh.source_count, 1)
+                                ::double precision
+                    end
+            when 'unreconciled_values'
+                then
+                    case
+                        when
+                            not fresh.is_reconciled
+                            and fresh.source_count = fresh.kept_count
+                            then 1
+                    end
+            when 'unreported_uses'
+                then
+                    case
+                        when not fresh.is_as_reported
+                            then
+                                abs(fresh.reported_count - fresh.source_count)
+                                / greatest(fresh.reported_count, 1)
+                                ::double precision
+                    end
         end as observed,
         limits.warning_above,
         limits.error_above
@@ -146,6 +208,7 @@ verdicts as (
         string_agg(
             case measure
                 when 'hours_without_use' then round(observed)::text || ' '
+                when 'unreconciled_values' then ''
                 else
                     trim_scale(round((100 * observed)::numeric, 1))::text
                     || ' % '
@@ -166,6 +229,12 @@ final as (
         {%- for name in counts %}
         fresh.{{ name }},
         {%- endfor %}
+        fresh.usual_usage_count,
+        fresh.source_count,
+        fresh.kept_count,
+        fresh.reported_count,
+        fresh.is_reconciled,
+        fresh.is_as_reported,
         fresh.last_used_at,
         fresh.last_loaded_at,
         fresh.hours_without_use,
