@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any, LiteralString
+from typing import Any, Literal, LiteralString
 
+import numpy as np
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -45,8 +46,12 @@ _USAGE: Mapping[str, tuple[str, LiteralString]] = {
     "ip_hash": ("ip_address", "text"),
     "user_agent_hash": ("user_agent", "text"),
 }
+# a row as it is copied
+_WHOLE = ("source", "usage_id", *_USAGE, "batch_id", "loaded_at")
 _TEXTS = ("user_prompt", "enhanced_prompt")
 _PART_ROWS = 5000
+# keys of a batch that are looked up to tell whether its rows are new
+_SAMPLED = 500
 Encoded = Sequence[pa.Buffer]
 
 # A source that shrinks by more than this share, and by more than this many rows, is at fault itself.
@@ -71,7 +76,6 @@ class EncodedUsage:
     """A batch of uses, one of each key, made ready for COPY while no server is needed yet."""
 
     rows: pa.Table
-    keys: Encoded
     whole: Encoded
     with_texts: bool
 
@@ -87,18 +91,17 @@ def encode_usage(rows: pa.Table, *, source: str, batch_id: int, with_texts: bool
             "loaded_at": pa.repeat(pa.scalar(datetime.now(UTC).isoformat()), count),
         }
     )
-    # sorted, they are looked up page by page of the index
-    keys = rows.select(["usage_id"]).sort_by("usage_id")
-    return EncodedUsage(rows, _encoded(keys), _encoded(whole), with_texts)
+    return EncodedUsage(rows, _encoded(whole), with_texts)
 
 
 def merge_usage(
     connection: psycopg.Connection, usage: EncodedUsage, *, source: str, batch_id: int, timezone: str
 ) -> Merged:
-    """Merges a batch. New rows are copied straight into their table; known ones are compared first.
+    """Merges a batch. Where all its rows are new they are copied straight into their table.
 
-    A lower updated_at never overwrites a higher one; where one of the two is unknown, these rows win. Days
-    are cut in ``timezone``: a row's old day counts as touched, too.
+    Otherwise they are copied beside it and compared. A lower updated_at never overwrites a higher one;
+    where one of the two is unknown, these rows win. Days are cut in ``timezone``: a row's old day counts as
+    touched, too.
     """
     count = usage.rows.num_rows
     if not count:
@@ -107,39 +110,112 @@ def merge_usage(
     connection.execute("set local enable_hashjoin = off")
     connection.execute("set local enable_mergejoin = off")
     connection.execute("set local enable_seqscan = off")
-    known = _known(connection, usage, source)
-    new = usage.rows
-    whole = usage.whole
-    if known.num_rows:
-        mask = pc.is_in(usage.rows.column("usage_id"), known.column("usage_id"))
-        new = usage.rows.filter(pc.invert(mask))
-        whole = encode_usage(new, source=source, batch_id=batch_id, with_texts=usage.with_texts).whole
     values = {"source": source, "batch_id": batch_id, "timezone": timezone}
-    merged = Merged(new.num_rows, 0, 0)
-    if new.num_rows:
-        columns = ["source", "usage_id", *_USAGE, "batch_id", "loaded_at"]
-        _copy(connection, sql.SQL("raw.prompt_usage ({})").format(_list(columns)), whole)
-        merged.days = _days(connection, new.column("used_at"), timezone)
-    if known.num_rows:
-        _update(connection, usage.rows.filter(mask), values, merged)
+    merged = None
+    if not _some_known(connection, usage, source):
+        merged = _insert(connection, usage, timezone)
+    if merged is None:
+        merged = _merge(connection, usage, values)
     if usage.with_texts:
         _merge_texts(connection, usage.rows, values)
     return merged
 
 
-def _known(connection: psycopg.Connection, usage: EncodedUsage, source: str) -> pa.Table:
-    """The keys of the batch that the table has already."""
-    connection.execute("create temporary table staged_keys (usage_id text) on commit drop")
-    _copy(connection, sql.SQL("staged_keys"), usage.keys)
-    rows = connection.execute(
+def _some_known(connection: psycopg.Connection, usage: EncodedUsage, source: str) -> bool:
+    """Whether the table has one of some keys of the batch, taken from all over it."""
+    keys = usage.rows.column("usage_id")
+    places = np.unique(np.linspace(0, len(keys) - 1, _SAMPLED).astype(np.int64))
+    row = connection.execute(
+        "select exists (select from raw.prompt_usage where source = %s and usage_id = any(%s))",
+        [source, keys.take(pa.array(places)).to_pylist()],
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _insert(connection: psycopg.Connection, usage: EncodedUsage, timezone: str) -> Merged | None:
+    """All rows as new ones; null, and nothing done, where one of them is not."""
+    try:
+        with connection.transaction():
+            _copy(connection, sql.SQL("raw.prompt_usage ({})").format(_list(_WHOLE)), usage.whole)
+    except psycopg.errors.UniqueViolation:
+        return None
+    days = _days(connection, usage.rows.column("used_at"), timezone)
+    return Merged(usage.rows.num_rows, 0, 0, days=days)
+
+
+def _merge(connection: psycopg.Connection, usage: EncodedUsage, values: Mapping[str, Any]) -> Merged:
+    """The rows beside those of their key; a known one keeps the time of its first load."""
+    connection.execute("create temporary table staged_usage (like raw.prompt_usage) on commit drop")
+    _copy(connection, sql.SQL("staged_usage ({})").format(_list(_WHOLE)), usage.whole)
+    same_key = sql.SQL("kept.source = %(source)s and kept.usage_id = staged.usage_id")
+    changed = sql.SQL(
         """
-        select staged.usage_id
-        from staged_keys as staged
-        inner join raw.prompt_usage as kept on kept.source = %s and kept.usage_id = staged.usage_id
-        """,
-        [source],
-    ).fetchall()
-    return pa.table({"usage_id": pa.array([key for (key,) in rows], pa.string())})
+        (staged.updated_at < kept.updated_at) is not true
+        and (({kept}) is distinct from ({staged}) or kept.deleted_at is not null)
+        """
+    ).format(kept=_list(_USAGE, "kept"), staged=_list(_USAGE, "staged"))
+    # most rows are mostly as they were: just the others are looked at twice
+    row = connection.execute(
+        sql.SQL(
+            """
+            with others as materialized (
+                select
+                    staged.used_at as new_at,
+                    kept.used_at as old_at,
+                    kept.usage_id is null as is_new,
+                    kept.usage_id is not null and (staged.updated_at < kept.updated_at) is not true
+                        as is_changed
+                from staged_usage as staged
+                left join raw.prompt_usage as kept on {same_key}
+                where kept.usage_id is null or staged.updated_at < kept.updated_at or ({changed})
+            )
+
+            select
+                count(*) filter (where is_new),
+                count(*) filter (where is_changed),
+                count(*) filter (where not is_new and not is_changed),
+                array_agg(distinct (old_at at time zone %(timezone)s)::date) filter (where is_changed),
+                array_agg(distinct (new_at at time zone %(timezone)s)::date)
+                    filter (where is_new or is_changed)
+            from others
+            """
+        ).format(same_key=same_key, changed=changed),
+        values,
+    ).fetchone()
+    assert row is not None
+    inserted, updated, superseded, old_days, new_days = row
+    if updated:
+        connection.execute(
+            sql.SQL(
+                """
+                update raw.prompt_usage as kept
+                set ({columns}, batch_id, deleted_at) = ({staged}, %(batch_id)s, null)
+                from staged_usage as staged
+                where {same_key} and {changed}
+                """
+            ).format(
+                same_key=same_key, changed=changed, columns=_list(_USAGE), staged=_list(_USAGE, "staged")
+            ),
+            values,
+        )
+    if inserted:
+        connection.execute(
+            sql.SQL(
+                """
+                insert into raw.prompt_usage ({columns})
+                select {columns} from staged_usage as staged
+                where not exists (select from raw.prompt_usage as kept where {same_key})
+                """
+            ).format(same_key=same_key, columns=_list(_WHOLE)),
+            values,
+        )
+    return Merged(
+        inserted,
+        updated,
+        usage.rows.num_rows - inserted - updated - superseded,
+        superseded=superseded,
+        days={*(old_days or ()), *(new_days or ())},
+    )
 
 
 def _days(connection: psycopg.Connection, instants: pa.ChunkedArray, timezone: str) -> set[date]:
@@ -150,61 +226,6 @@ def _days(connection: psycopg.Connection, instants: pa.ChunkedArray, timezone: s
         [timezone, quarters],
     ).fetchall()
     return {day for (day,) in rows}
-
-
-def _update(
-    connection: psycopg.Connection, rows: pa.Table, values: Mapping[str, Any], merged: Merged
-) -> None:
-    """The rows whose key the table had before this batch; they keep the time of their first load."""
-    connection.execute(
-        sql.SQL("create temporary table staged_usage (usage_id text, {}) on commit drop").format(
-            sql.SQL(", ").join(
-                sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(type_))
-                for name, (_, type_) in _USAGE.items()
-            )
-        )
-    )
-    names = ["usage_id", *(canonical for canonical, _ in _USAGE.values())]
-    _copy(connection, sql.SQL("staged_usage"), _encoded(rows.select(names)))
-    changed = sql.SQL(
-        """
-        (staged.updated_at < kept.updated_at) is not true
-        and (({kept}) is distinct from ({staged}) or kept.deleted_at is not null)
-        """
-    ).format(kept=_list(_USAGE, "kept"), staged=_list(_USAGE, "staged"))
-    row = connection.execute(
-        sql.SQL(
-            """
-            select
-                count(*) filter (where staged.updated_at < kept.updated_at),
-                count(*) filter (where {changed}),
-                array_agg(distinct (kept.used_at at time zone %(timezone)s)::date) filter (where {changed}),
-                array_agg(distinct (staged.used_at at time zone %(timezone)s)::date) filter (where {changed})
-            from staged_usage as staged
-            inner join raw.prompt_usage as kept
-                on kept.source = %(source)s and kept.usage_id = staged.usage_id
-            """
-        ).format(changed=changed),
-        values,
-    ).fetchone()
-    assert row is not None
-    superseded, updated, old_days, new_days = row
-    if updated:
-        connection.execute(
-            sql.SQL(
-                """
-                update raw.prompt_usage as kept
-                set ({columns}, batch_id, deleted_at) = ({staged}, %(batch_id)s, null)
-                from staged_usage as staged
-                where kept.source = %(source)s and kept.usage_id = staged.usage_id and {changed}
-                """
-            ).format(changed=changed, columns=_list(_USAGE), staged=_list(_USAGE, "staged")),
-            values,
-        )
-    merged.superseded = superseded
-    merged.updated = updated
-    merged.unchanged = rows.num_rows - superseded - updated
-    merged.days |= {*(old_days or ()), *(new_days or ())}
 
 
 def _merge_texts(connection: psycopg.Connection, rows: pa.Table, values: Mapping[str, Any]) -> None:
@@ -517,7 +538,7 @@ def _list(names: Sequence[str] | Mapping[str, Any], table: str | None = None) ->
 
 
 def _encoded(rows: pa.Table) -> Encoded:
-    """CSV as COPY reads it: null is nothing, text stands in quotes.
+    """CSV as COPY reads it: null and the empty string are nothing; text stands in quotes where it must.
 
     Instants are written without their zone, which is UTC, as the session's is: many times faster.
     """
@@ -527,11 +548,19 @@ def _encoded(rows: pa.Table) -> Encoded:
             rows = rows.set_column(n, field_.name, rows.column(n).cast(pa.timestamp("us")))
     parts = []
     for start in range(0, rows.num_rows, _PART_ROWS):
-        sink = pa.BufferOutputStream()
         part = rows.slice(start, _PART_ROWS)
-        arrow_csv.write_csv(part, sink, arrow_csv.WriteOptions(include_header=False))
-        parts.append(sink.getvalue())
+        try:
+            parts.append(_written(part, "none"))
+        except pa.ArrowInvalid:  # a comma, a quote or a line break
+            parts.append(_written(part, "needed"))
     return parts
+
+
+def _written(rows: pa.Table, quoting: Literal["none", "needed"]) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    options = arrow_csv.WriteOptions(include_header=False, quoting_style=quoting)
+    arrow_csv.write_csv(rows, sink, options)
+    return sink.getvalue()
 
 
 def _copy(connection: psycopg.Connection, target: sql.Composable, encoded: Encoded) -> None:

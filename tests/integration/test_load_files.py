@@ -258,6 +258,37 @@ def test_of_one_key_in_a_batch_the_newest_wins_and_the_others_are_counted(house:
     ]
 
 
+@pytest.mark.parametrize("looked_up", [1, 500])
+def test_a_few_known_rows_among_many_new_ones_are_found_whichever_keys_are_looked_up(
+    house: House, monkeypatch: pytest.MonkeyPatch, looked_up: int
+) -> None:
+    monkeypatch.setattr("orchestration.loading.merge._SAMPLED", looked_up)
+    house.configure(columns={**COLUMNS, "rating": "rating"})
+    house.write("id,prompt,at,rating\n1,p,2025-01-01,\n2,p,2025-01-02,\n")
+    house.load()
+    house.write("id,prompt,at,rating\n3,p,2025-01-03,\n2,p,2025-01-02,\n1,p,2025-01-01,4\n", "b.csv")
+    (result,) = house.load()
+    assert (result.inserted, result.updated, result.unchanged) == (1, 1, 1)
+    assert house.rows(
+        f"select usage_date::text from raw.load_days where batch_id = {result.batch_id} order by 1"
+    ) == [("2025-01-01",), ("2025-01-03",)]
+    assert house.rows("select usage_id, rating from raw.prompt_usage order by 1") == [
+        ("1", 4.0), ("2", None), ("3", None),
+    ]  # fmt: skip
+
+
+def test_text_with_commas_quotes_and_line_breaks_is_kept_beside_plain_text(house: House) -> None:
+    house.configure(columns={**COLUMNS, "model": "model"})
+    odd = ["a,b", 'say "hi"', "two\nlines", "\\.", " spaced ", "\\N", "a\rb", "ünï", "plain"]
+    with (house.folder / "a.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "prompt", "at", "model"])
+        writer.writerows([n, "p", "2025-01-01", model] for n, model in enumerate(odd))
+    house.load()
+    found = [model for (model,) in house.rows("select model from raw.prompt_usage order by usage_id")]
+    assert found == odd
+
+
 def test_two_files_that_disagree_converge_and_then_rest(house: House) -> None:
     house.configure(columns={**COLUMNS, "model": "model"})
     house.write("id,prompt,at,model\n1,p,2025-01-01,first\n", "a.csv")
