@@ -20,6 +20,7 @@ import typer
 
 from orchestration.commands.alerts import alerts
 from orchestration.commands.db import db
+from orchestration.commands.export import export
 from orchestration.commands.send import send
 from orchestration.commands.shared import DateOption, Progress, settings_here
 from orchestration.errors import PrismError
@@ -272,6 +273,7 @@ def report(date: DateOption = None) -> None:
 
 
 app.command()(send)
+app.command()(export)
 
 
 @app.command()

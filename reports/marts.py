@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 from typing import Any, LiteralString
 
 import pandas as pd
@@ -201,6 +202,9 @@ _HOURS: Mapping[str, str] = {
     "success_rate": "number",
     "average_response_time_ms": "number",
 }
+# Rows of an extract that are in memory at once, and how many of a mart's first columns put them in order.
+_BATCH = 20_000
+_SORTED_BY = 6
 # What one day (or one share of it) adds up to. Means are made of these, never of means.
 SUMS: Mapping[str, str] = {
     "usage_count": "count",
@@ -227,6 +231,93 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     # the stubs know no None as na_value
     columns = [frame[name].to_numpy(dtype=object, na_value=None).tolist() for name in names]  # type: ignore[call-overload]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+@dataclass(frozen=True)
+class ExtractColumn:
+    """A column of a mart: its name, PostgreSQL's name of its type, and its description in the database."""
+
+    name: str
+    kind: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Extract:
+    """A whole mart, or its rows that match; made by :func:`extracting`, valid inside its block."""
+
+    name: str
+    columns: tuple[ExtractColumn, ...]
+    connection: psycopg.Connection[Any]
+    query: sql.Composed
+
+    @property
+    def names(self) -> list[str]:
+        """The columns' names, in order."""
+        return [one.name for one in self.columns]
+
+    def batches(self) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows, :data:`_BATCH` at a time, from a cursor at the server; may be asked for again."""
+        with self.connection.cursor(name="extract") as cursor:
+            cursor.execute(self.query)
+            while batch := cursor.fetchmany(_BATCH):
+                yield batch
+
+
+@contextmanager
+def extracting(
+    connection: psycopg.Connection[Any],
+    schema: str,
+    name: str,
+    where: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Extract]:
+    """The mart ``name`` in one read-only snapshot that ends with the block; ``connection`` must be idle.
+
+    ``where``: column and the text that it must equal. Raises :class:`ReportError` for a mart or a column
+    that is not there, naming those that are.
+    """
+    with connection.transaction():
+        connection.execute("set transaction isolation level repeatable read, read only")
+        rows = connection.execute(
+            """
+            select c.relname, a.attname, format_type(a.atttypid, null),
+                coalesce(col_description(c.oid, a.attnum), '')
+            from pg_class c
+            join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+            where c.relnamespace = (select oid from pg_namespace where nspname = %s)
+                and c.relkind in ('r', 'v', 'm')
+            order by 1, a.attnum
+            """,
+            (schema,),
+        ).fetchall()
+        known = sorted({row[0] for row in rows})
+        if name not in known:
+            raise ReportError(
+                f"there is no mart {name!r}",
+                where=f"schema {schema}",
+                mend=f"There are: {', '.join(known)}." if known else "Build them first: prism run",
+            )
+        columns = tuple(ExtractColumn(*row[1:]) for row in rows if row[0] == name)
+        for column in where:
+            if column not in {one.name for one in columns}:
+                raise ReportError(
+                    f"the mart has no column {column!r}",
+                    where=f"{schema}.{name}",
+                    mend=f"It has: {', '.join(one.name for one in columns)}.",
+                )
+        query = sql.SQL("select {} from {}{} order by {}").format(
+            sql.SQL(", ").join(sql.Identifier(one.name) for one in columns),
+            sql.Identifier(schema, name),
+            sql.SQL("").join(
+                sql.SQL(" {} {}::text = {}").format(
+                    sql.SQL("and" if number else "where"), sql.Identifier(column), sql.Literal(value)
+                )
+                for number, (column, value) in enumerate(where.items())
+            ),
+            # the grain of each mart lies in its first columns: the same rows come in the same order
+            sql.SQL(", ").join(sql.Literal(number + 1) for number in range(min(_SORTED_BY, len(columns)))),
+        )
+        yield Extract(name, columns, connection, query)
 
 
 @contextmanager

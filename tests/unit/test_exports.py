@@ -53,7 +53,7 @@ def test_numbers_days_and_times_keep_their_kind_and_what_is_unknown_stays_empty(
         {"day": date(2026, 11, 21), "at": at, "rate": 0.5, "uses": 12, "rating": None},
         {"day": None, "at": None, "rate": float("inf"), "uses": None, "rating": pd.NA},
     )
-    assert from_csv(exports.to_csv(made))[1] == ["2026-11-21", "2026-11-21 01:30:00+00:00", "0.5", "12", ""]
+    assert from_csv(exports.to_csv(made))[1] == ["2026-11-21", "2026-11-21T01:30:00+00:00", "0.5", "12", ""]
     sheet = openpyxl.load_workbook(io.BytesIO(exports.to_xlsx({"P": made})))["P"]
     rows = list(sheet.iter_rows(min_row=2, values_only=True))
     assert rows[0] == (datetime.combine(at, time.min), at.replace(tzinfo=None), 0.5, 12, None)
