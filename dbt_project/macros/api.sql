@@ -10,19 +10,28 @@
             "where mart.period = coalesce({f}.period, 'month')
                 and ({f}.prompt is null or {f}.prompt in (mart.prompt_id, mart.prompt_name))
             order by mart.usage_count desc, mart.prompt_name, mart.prompt_id",
-            'How each prompt, or one by its id or name, did in a period.'
+            "How each prompt did in a period, the most used first; or one, by its id or exact name.
+A prompt that there is none of has no row.",
+            "select prompt_name, usage_count, success_rate, health
+from api.get_prompt_performance_summary(period => 'week')"
         ) }}
         {{ api_function(
             'get_top_performing_prompts', 'top_performing_prompts',
             [('limit_count', 'integer', '10'), ('period', 'text', "'month'")],
-            "where mart.period = coalesce({f}.period, 'month') order by mart.rank limit {f}.limit_count",
-            'The best prompts of a period, by evidence.'
+            "where mart.period = coalesce({f}.period, 'month')
+            order by mart.rank
+            limit coalesce({f}.limit_count, 10)",
+            "The best prompts of a period, by evidence.",
+            "select rank, prompt_name, score_explanation
+from api.get_top_performing_prompts(3, 'quarter')"
         ) }}
         {{ api_function(
             'get_dashboard_metrics', 'dashboard_metrics',
             [('period', 'text', "'month'")],
             "where mart.period = coalesce({f}.period, 'month')",
-            'The library, its use and its alerts in one row.'
+            "The library, its use and its alerts in one row.",
+            "select usage_count, success_rate, total_cost, open_alerts
+from api.get_dashboard_metrics()"
         ) }}
         {{ api_function(
             'get_performance_alerts', 'performance_alerts',
@@ -33,19 +42,38 @@
                 array_position(array['high', 'medium', 'low'], mart.severity),
                 mart.first_detected_on,
                 mart.alert_id",
-            'The unresolved alerts, the worst first, of one severity or all.'
+            "The unresolved alerts, the worst first, of one severity or all.",
+            "select prompt_name, rule, message, recommendation
+from api.get_performance_alerts('high')"
+        ) }}
+        {{ api_function(
+            'get_prompt_recommendations', 'prompt_recommendations',
+            [('prompt', 'text', 'null'), ('priority', 'text', 'null')],
+            "where ({f}.prompt is null or {f}.prompt in (mart.prompt_id, mart.prompt_name))
+                and ({f}.priority is null or mart.priority = {f}.priority)
+            order by mart.rank",
+            "What to do, the first thing first: of all prompts or one, by its id or exact name, of one
+priority or all.",
+            "select prompt_name, title, reason, expected_saving
+from api.get_prompt_recommendations(priority => 'high')"
         ) }}
     {%- endif %}
 {% endmacro %}
 
 
-{% macro api_function(name, mart, arguments, clauses, comment) %}
+{#- One function over a mart, made where the mart holds all columns of its contract: after
+    a build that failed before it was made anew, the function stays as it was. -#}
+{% macro api_function(name, mart, arguments, clauses, comment, example) %}
     {%- set node = graph.nodes['model.prism.' ~ mart] -%}
     {%- set known = {
         'period': ['day', 'week', 'month', 'quarter', 'year', 'all'],
         'severity': ['high', 'medium', 'low'],
+        'priority': ['high', 'medium', 'low'],
     } -%}
     {%- set columns = node.columns.values() | list -%}
+    {%- set relation = adapter.get_relation(node.database, node.schema, node.alias) -%}
+    {%- set built = adapter.get_columns_in_relation(relation) if relation else [] -%}
+    {%- if columns | map(attribute='name') | reject('in', built | map(attribute='name') | list) | list == [] %}
     {%- set row_definition -%}
         {%- for column in columns -%}
             {{ column.name }} {{ column.data_type }}{{ ', ' if not loop.last }}
@@ -73,12 +101,21 @@
         returns setof api.{{ name }}_row
         language plpgsql
         stable
+        -- it runs with the caller's rights, but what its names mean is not the caller's to say
+        security invoker
+        set search_path = pg_catalog, pg_temp
         as $body$
         begin
             {%- for argument, type, default in arguments if argument in known %}
             if {{ name }}.{{ argument }} <> all (array{{ known[argument] }}) then
                 raise exception 'unknown {{ argument }} %; known: {{ known[argument] | join(", ") }}',
                     {{ name }}.{{ argument }}
+                    using errcode = 'invalid_parameter_value';
+            end if;
+            {%- endfor %}
+            {%- for argument, type, default in arguments if type == 'integer' %}
+            if {{ name }}.{{ argument }} < 0 then
+                raise exception '{{ argument }} must be 0 or more, not %', {{ name }}.{{ argument }}
                     using errcode = 'invalid_parameter_value';
             end if;
             {%- endfor %}
@@ -92,5 +129,8 @@
         end
         $body$;
         comment on function api.{{ name }}({{ arguments | map(attribute=1) | join(', ') }})
-        is '{{ comment }}';
+        is $comment${{ comment }}
+
+{{ example }}$comment$;
+    {%- endif %}
 {% endmacro %}

@@ -113,6 +113,7 @@ def test_the_api_answers_by_name_and_survives_a_rebuild(nights: Warehouse) -> No
             "get_dashboard_metrics",
             "get_performance_alerts",
             "get_prompt_performance_summary",
+            "get_prompt_recommendations",
             "get_top_performing_prompts",
         ]
         run_dbt(nights, "run", vars={"as_of_date": NEWEST.isoformat()})

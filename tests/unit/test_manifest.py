@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,7 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.reference import pages
+
 PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
+REFERENCE = PROJECT_DIR.parent / "docs" / "reference"
 Node = Mapping[str, Any]
 
 # The columns that the contract names, mart by mart: they may be joined by others, never be gone.
@@ -170,3 +174,12 @@ def test_every_exposure_has_an_owner_and_what_it_depends_on(manifest: Mapping[st
     assert manifest["exposures"]
     for exposure in manifest["exposures"].values():
         assert exposure["owner"]["name"] and exposure["depends_on"]["nodes"], exposure["name"]
+
+
+@pytest.mark.parametrize("name", ["marts.md", "seeds.md"])
+def test_the_reference_says_what_the_project_says(manifest: Mapping[str, Any], name: str) -> None:
+    text = pages(manifest)[name]
+    page = REFERENCE / name
+    if os.environ.get("UPDATE_DOCS"):
+        page.write_text(text, encoding="utf-8")
+    assert page.read_text(encoding="utf-8") == text, "UPDATE_DOCS=1 pytest writes it anew"
