@@ -20,7 +20,10 @@ import typer
 
 from orchestration.commands.alerts import alerts
 from orchestration.commands.db import db
+from orchestration.commands.enhance import enhance
 from orchestration.commands.export import export
+from orchestration.commands.prompts import prompts
+from orchestration.commands.rate import rate
 from orchestration.commands.send import send
 from orchestration.commands.shared import DateOption, Progress, settings_here
 from orchestration.errors import PrismError
@@ -274,6 +277,8 @@ def report(date: DateOption = None) -> None:
 
 app.command()(send)
 app.command()(export)
+app.command()(enhance)
+app.command()(rate)
 
 
 @app.command()
@@ -332,6 +337,7 @@ def dbt_command(context: typer.Context) -> None:
 
 app.add_typer(alerts, name="alerts")
 app.add_typer(db, name="db")
+app.add_typer(prompts, name="prompts")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from typing import Annotated
 
 import typer
 
@@ -81,11 +82,23 @@ def db_stop() -> None:
 
 
 @db.command("setup")
-def db_setup() -> None:
+def db_setup(
+    application: Annotated[
+        bool, typer.Option("--application", help="The application's own tables, where they are missing.")
+    ] = False,
+    source: Annotated[
+        str | None, typer.Option("--source", help="Which application, where prism.yaml has several.")
+    ] = None,
+) -> None:
     """Makes databases, schemas and tables, or brings them up to date; does nothing where all is there."""
     from orchestration import warehouse
+    from orchestration.library.open import setup_application
 
-    house = warehouse.open_warehouse(settings_here())
+    settings = settings_here()
+    house = warehouse.open_warehouse(settings)
     warehouse.setup(house)
+    if application:
+        print(f"The application's tables are set up: {setup_application(settings, house, source)}")
+        return
     warehouse.ensure_dagster_database(house)
     print(f"The warehouse is set up: {house.where}")

@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import os
+import shlex
+import subprocess
 import sys
+import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from orchestration.errors import PrismError
 from orchestration.settings import Settings, load_settings
 
 DateOption = Annotated[
@@ -22,6 +26,42 @@ DateOption = Annotated[
 def settings_here() -> Settings:
     """The settings by prism.yaml of the working directory and the PRISM_* variables."""
     return load_settings(os.environ, Path.cwd())
+
+
+def name_and_value(pairs: list[str] | None) -> dict[str, str]:
+    """``NAME=VALUE`` pairs of the command line."""
+    for pair in pairs or []:
+        if "=" not in pair:
+            raise PrismError(f"{pair!r} is not NAME=VALUE", where="the command line")
+    return dict(pair.split("=", 1) for pair in pairs or [])
+
+
+def edited(text: str, ending: str) -> Path:
+    """``text`` in the person's editor (VISUAL, EDITOR); returns the file with what they made of it.
+
+    Raises :class:`PrismError` where there is no editor, or it fails; what was written stays in the file.
+    """
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    if not editor:
+        raise PrismError(
+            "no editor is set",
+            where="EDITOR",
+            mend="export EDITOR=…, or say what to change: --set FIELD=VALUE",
+        )
+    descriptor, name = tempfile.mkstemp(prefix="prism-", suffix=ending)
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+    try:
+        done = subprocess.run([*shlex.split(editor), name], check=False)
+    except OSError as error:
+        raise PrismError(f"the editor does not start: {error.strerror}", where=f"EDITOR={editor}") from None
+    if done.returncode:
+        raise PrismError(
+            f"the editor ended with {done.returncode}, so nothing is changed",
+            where=f"EDITOR={editor}",
+            mend=f"What was written is kept: {name}",
+        )
+    return Path(name)
 
 
 class Progress:

@@ -31,6 +31,12 @@ def search_path(connection: psycopg.Connection, schema: str) -> Iterator[None]:
         connection.execute("select set_config('search_path', %s, true)", before)
 
 
+def has_tables(connection: psycopg.Connection, schema: str) -> bool:
+    """Whether the newest of the application's tables is there: then so are the others."""
+    table = sql.Identifier(schema, "prompt_changes").as_string(connection)
+    return connection.execute("select to_regclass(%s)", [table]).fetchone() != (None,)
+
+
 def create_tables(connection: psycopg.Connection, schema: str) -> None:
     """Makes ``schema`` and the application's tables in it, in the connection's transaction.
 

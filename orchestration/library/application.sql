@@ -51,6 +51,25 @@ create table if not exists agent_prompts (
 );
 create index if not exists agent_prompts_by_prompt on agent_prompts (prompt_id);
 
+-- Who changed what of the library through Prism, when and why: one row a change and prompt, written with
+-- it. Not a foreign key: what is on record outlives the prompt.
+create sequence if not exists prompt_change_ids;
+create table if not exists prompt_changes (
+    change_id bigint not null,
+    prompt_id text not null,
+    prompt_name text not null,
+    action text not null,
+    -- field -> {"before": …, "after": …}
+    changed jsonb not null,
+    -- the version that the change made of the prompt's texts
+    version integer,
+    changed_at timestamptz not null default now(),
+    changed_by text not null,
+    reason text,
+    primary key (change_id, prompt_id)
+);
+create index if not exists prompt_changes_by_prompt on prompt_changes (prompt_id, change_id);
+
 -- A prompt with uses can be archived, not deleted. The version is not a foreign key: a use must not
 -- be lost because its version was never written down.
 create table if not exists prompt_usage (

@@ -6,10 +6,10 @@ Knows nothing of SQL.
 from __future__ import annotations
 
 import uuid
-from collections import Counter
 
 import pyarrow as pa
 
+from orchestration.library.names import numbered
 from orchestration.sources.protocol import Entity
 
 KEYS: dict[Entity, tuple[str, ...]] = {
@@ -29,7 +29,7 @@ def finish(rows: pa.Table, entity: Entity, source: str) -> pa.Table:
     """
     if entity == "prompts":
         rows = _last_of_each(rows, entity)
-        names, display_names = _numbered(
+        names, display_names = numbered(
             rows.column("name").to_pylist(), rows.column("display_name").to_pylist()
         )
         rows = _with(_with(rows, "name", names), "display_name", display_names)
@@ -48,24 +48,6 @@ def _last_of_each(rows: pa.Table, entity: Entity) -> pa.Table:
     columns = [rows.column(name).to_pylist() for name in KEYS[entity]]
     last = {key if None not in key else (n,): n for n, key in enumerate(zip(*columns, strict=True))}
     return rows.take(pa.array(sorted(last.values()), pa.int64()))
-
-
-def _numbered(names: list[str], display_names: list[str | None]) -> tuple[list[str], list[str | None]]:
-    """The second of a name gets `` (2)`` and keeps the name as its display name."""
-    taken = set(names)
-    seen: Counter[str] = Counter()
-    numbered: list[str] = []
-    for n, name in enumerate(names):
-        seen[name] += 1
-        if seen[name] == 1:
-            numbered.append(name)
-            continue
-        while (new := f"{name} ({seen[name]})") in taken:
-            seen[name] += 1
-        taken.add(new)
-        numbered.append(new)
-        display_names[n] = display_names[n] or name
-    return numbered, display_names
 
 
 def _with(rows: pa.Table, name: str, values: list[str] | list[str | None]) -> pa.Table:

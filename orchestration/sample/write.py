@@ -82,7 +82,9 @@ def write_sample(
             create_tables(connection, schema)
             with search_path(connection, schema):
                 connection.execute(
-                    sql.SQL("truncate {}").format(sql.SQL(", ").join(map(sql.Identifier, TABLES)))
+                    sql.SQL("truncate {}, prompt_changes").format(
+                        sql.SQL(", ").join(map(sql.Identifier, TABLES))
+                    )
                 )
                 for table, columns, table_rows in library:
                     _copy_rows(connection, table, columns, table_rows)
