@@ -5,6 +5,7 @@ The report package knows no settings and no builds; this module hands them in.
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from importlib.metadata import version
@@ -14,10 +15,10 @@ import psycopg
 
 from orchestration import builds
 from orchestration.errors import PrismError
-from orchestration.settings import Settings
+from orchestration.settings import Settings, Source
 from orchestration.warehouse import Warehouse
 from reports import mail, outbox
-from reports.options import Build, ReportOptions
+from reports.options import Build, ReportOptions, Setting
 from reports.render import RenderedReport, render_report
 from reports.views.failure import failure_notice
 
@@ -30,6 +31,46 @@ class Sending:
 
     lines: tuple[str, ...]
     unsent: int
+
+
+def in_force(settings: Settings, server_version: int) -> tuple[Setting, ...]:
+    """What of the settings readers of a report may know: named one by one, so that no secret slips in."""
+    config = settings.config
+    reports = config.reports
+
+    def source(one: Source) -> str:
+        places = [str(getattr(one, name)) for name in ("path", "db_schema") if hasattr(one, name)]
+        return f"{one.type}, {', '.join(places)}" + (
+            ", list prices where no cost is told" if one.prices else ""
+        )
+
+    recipients = ", ".join(mail.addresses(reports.recipients)) or "nobody"
+    sent = (
+        "by the SMTP server of PRISM_SMTP_URL" if settings.smtp_url else "kept in the outbox: no SMTP server"
+    )
+    major = server_version // 10_000
+    return (
+        Setting("Report", "Shown first", reports.default_period, "reports.default_period"),
+        Setting("Report", "Made at (cron)", f"{reports.schedule} {config.timezone}", "reports.schedule"),
+        Setting(
+            "Report", "Published at", reports.base_url or "nowhere: it lies in files", "reports.base_url"
+        ),
+        Setting("Report", "Time zone of days", config.timezone, "timezone"),
+        Setting("Report", "First day", config.start_date.isoformat(), "start_date"),
+        Setting("Mail", "Digest goes to", recipients, "reports.recipients"),
+        Setting("Mail", "Failures go to", reports.owner or "nobody", "reports.owner"),
+        Setting("Mail", "Comes from", reports.sender, "reports.sender"),
+        Setting("Mail", "Sent", sent),
+        *(Setting("Sources", one.name, source(one), "sources") for one in settings.sources),
+        Setting("Privacy", "Persons", config.privacy.persons, "privacy.persons"),
+        Setting("Privacy", "Texts of calls", config.privacy.prompt_texts, "privacy.prompt_texts"),
+        *(
+            Setting("Versions", name, version(package))
+            for name, package in (("Prism", "prism-performance"), ("dbt", "dbt-core"), ("Dagster", "dagster"))
+        ),
+        Setting("Versions", "PostgreSQL", f"{major}.{server_version % 10_000}"),
+        Setting("Versions", "Python", platform.python_version()),
+    )
 
 
 def render(
@@ -57,6 +98,8 @@ def render(
         default_period=settings.config.reports.default_period,
         base_url=settings.config.reports.base_url,
         version=version("prism-performance"),
+        settings=in_force(settings, connection.info.server_version),
+        config_file=settings.config_path.name,
     )
     content = mail.render_digest(mail.read_digest(connection, options))
     sender = settings.config.reports.sender

@@ -298,7 +298,7 @@ def _spread(alt: Any, base: Any, palette: Palette) -> Any:
         color=alt.Color("series:N", scale=alt.Scale(domain=series, range=[palette.main, palette.muted])),
         order=alt.Order("thin:Q"),
         tooltip=[
-            alt.Tooltip("bucket:N", title="From, to"),
+            alt.Tooltip("range:N", title="From, to"),
             alt.Tooltip("value:Q", title="Prompts"),
             alt.Tooltip("series:N", title="With"),
         ],
@@ -328,7 +328,7 @@ def _pareto(alt: Any, base: Any, palette: Palette) -> Any:
     )
     # an invisible end of the scale leaves the labels room
     end = base.mark_point(opacity=0).encode(x="end:Q")
-    return alt.layer(bars, labels, end).properties(height=alt.Step(24))
+    return alt.layer(bars, labels, end)
 
 
 def _forecast(alt: Any, base: Any, palette: Palette, kind: Kind) -> Any:
@@ -359,11 +359,17 @@ def with_data(chart: dict[str, Any], data: Sequence[Row], width: int) -> dict[st
     return {**chart, "width": width, "datasets": {_DATA: list(data)}}
 
 
+def _height(kind: Kind, data: Sequence[Row]) -> dict[str, int]:
+    """The height of a chart that has a bar a row; nothing for all others, whose spec has theirs."""
+    return {"height": 24 * len(data) + 8} if kind == "pareto" else {}
+
+
 def svg(kind: Kind, data: Sequence[Row], *, width: int, palette: Palette = PAGE) -> Markup:
     """The chart as static SVG: for print, and for readers without JavaScript."""
     import vl_convert  # noqa: PLC0415 - starts a JavaScript engine
 
-    drawn: str = vl_convert.vegalite_to_svg(with_data(spec(kind, palette), data, width))
+    sized = with_data(spec(kind, palette), data, width) | _height(kind, data)
+    drawn: str = vl_convert.vegalite_to_svg(sized)
     # Vega counts clip paths on through the life of the process; here each chart has names of its own.
     names: dict[str, str] = {}
     drawn = re.sub(
@@ -396,7 +402,10 @@ def page_json(charts: Mapping[str, tuple[Kind, Sequence[Row]]]) -> Markup:
         if id(data) not in sets:
             sets[id(data)] = len(rows)
             rows.append(data)
-    named = {name: {"spec": kind, "rows": sets[id(data)]} for name, (kind, data) in charts.items()}
+    named = {
+        name: {"spec": kind, "rows": sets[id(data)]} | _height(kind, data)
+        for name, (kind, data) in charts.items()
+    }
     return script_json({"charts": named, "rows": rows})
 
 

@@ -205,6 +205,98 @@ _HOURS: Mapping[str, str] = {
 # Rows of an extract that are in memory at once, and how many of a mart's first columns put them in order.
 _BATCH = 20_000
 _SORTED_BY = 6
+_MODELS: Mapping[str, str] = {
+    "period": "text",
+    "model": "text",
+    "usage_count": "count",
+    "priced_count": "count",
+    "priced_success_count": "count",
+    "unpriced_count": "count",
+    "total_cost": "number",
+    "failure_cost": "number",
+}
+_ANOMALIES: Mapping[str, str] = {
+    "period": "text",
+    "prompt_id": "text",
+    "prompt_name": "text",
+    "model": "text",
+    "anomaly_count": "count",
+    "excess_cost": "number",
+}
+_DISTRIBUTION: Mapping[str, str] = {
+    "period": "text",
+    "metric": "text",
+    "bucket": "count",
+    "bucket_low": "number",
+    "bucket_high": "number",
+    "prompt_count": "count",
+    "sampled_prompt_count": "count",
+    "prompt_share": "number",
+}
+_MOVERS: Mapping[str, str] = {
+    "scope": "text",
+    "prompt_id": "text",
+    "prompt_name": "text",
+    "week_usage_count": "number",
+    "usage_slope": "number",
+    "direction": "text",
+}
+_TREND_DAYS: Mapping[str, str] = {
+    "prompt_id": "text",
+    "usage_date": "date",
+    "usage_count": "count",
+    "success_rate": "number",
+    "total_cost": "number",
+    "week_usage_count": "number",
+}
+_FORECASTS: Mapping[str, str] = {
+    "metric": "text",
+    "forecast_date": "date",
+    "value": "number",
+    "low": "number",
+    "high": "number",
+    "method": "text",
+    "backtest_error": "number",
+    "naive_error": "number",
+    "interval_coverage": "number",
+    "history_days": "count",
+}
+_COMPARISONS: Mapping[str, str] = {
+    "kind": "text",
+    "experiment": "text",
+    "prompt_id": "text",
+    "prompt_name": "text",
+    "compares": "text",
+    "control": "text",
+    "variant": "text",
+    "starts_on": "date",
+    "ends_on": "date",
+    "metric": "text",
+    "control_count": "count",
+    "variant_count": "count",
+    "control_value": "number",
+    "variant_value": "number",
+    "difference": "number",
+    "difference_low": "number",
+    "difference_high": "number",
+    "is_relative": "flag",
+    "confidence": "number",
+    "verdict": "text",
+}
+_RULES: Mapping[str, str] = {
+    "kind": "text",
+    "name": "text",
+    "metric": "text",
+    "scope": "text",
+    "scope_value": "text",
+    "comparator": "text",
+    "threshold": "number",
+    "medium_cutoff": "number",
+    "high_cutoff": "number",
+    "minimum_sample": "count",
+    "period": "text",
+    "meaning": "text",
+}
 # What one day (or one share of it) adds up to. Means are made of these, never of means.
 SUMS: Mapping[str, str] = {
     "usage_count": "count",
@@ -362,15 +454,22 @@ class Marts:
     def _table(self, name: str) -> sql.Composable:
         return sql.Identifier(self.schema, name)
 
-    def _mart(self, name: str, columns: Mapping[str, str], order: LiteralString) -> pd.DataFrame:
+    def _mart(
+        self,
+        name: str,
+        columns: Mapping[str, str],
+        order: LiteralString,
+        where: LiteralString = "true",
+        parameters: Mapping[str, Any] | None = None,
+    ) -> pd.DataFrame:
         wanted = [
             sql.SQL("{}::{}").format(sql.Identifier(column), sql.SQL(_CASTS[kind]))
             for column, kind in columns.items()
         ]
-        query = sql.SQL("select {} from {} order by {}").format(
-            sql.SQL(", ").join(wanted), self._table(name), sql.SQL(order)
+        query = sql.SQL("select {} from {} where {} order by {}").format(
+            sql.SQL(", ").join(wanted), self._table(name), sql.SQL(where), sql.SQL(order)
         )
-        return self._frame(query, columns)
+        return self._frame(query, columns, parameters)
 
     def check_date(self, as_of_date: date) -> None:
         """Raises :class:`ReportError` naming both dates where a mart by period is not of ``as_of_date``."""
@@ -436,14 +535,86 @@ class Marts:
 
     def data_quality(self, first_day: date, last_day: date) -> pd.DataFrame:
         """`data_quality`: one row a source and day, of the days asked for."""
-        wanted = sql.SQL(", ").join(
-            sql.SQL("{}::{}").format(sql.Identifier(column), sql.SQL(_CASTS[kind]))
-            for column, kind in _QUALITY.items()
+        return self._mart(
+            "data_quality",
+            _QUALITY,
+            "source, usage_date",
+            "usage_date between %(first)s and %(last)s",
+            {"first": first_day, "last": last_day},
         )
+
+    def cost_by_model(self) -> pd.DataFrame:
+        """`cost_analysis` summed up by period and model, the dearest first."""
+        sums = [
+            sql.SQL("sum({})::{}").format(sql.Identifier(name), sql.SQL(_CASTS[kind]))
+            for name, kind in _MODELS.items()
+            if kind != "text"
+        ]
         query = sql.SQL(
-            "select {} from {} where usage_date between %(first)s and %(last)s order by source, usage_date"
-        ).format(wanted, self._table("data_quality"))
-        return self._frame(query, _QUALITY, {"first": first_day, "last": last_day})
+            "select period, model, {} from {} group by period, model"
+            " order by period, sum(total_cost) desc nulls last, sum(usage_count) desc, model"
+        ).format(sql.SQL(", ").join(sums), self._table("cost_analysis"))
+        return self._frame(query, _MODELS)
+
+    def cost_anomalies(self, most: int) -> pd.DataFrame:
+        """The rows of `cost_analysis` with days out of the ordinary: ``most`` a period, the dearest first."""
+        columns = [
+            sql.SQL("{}::{}").format(sql.Identifier(column), sql.SQL(_CASTS[kind]))
+            for column, kind in _ANOMALIES.items()
+        ]
+        query = sql.SQL(
+            "select {} from (select *, row_number() over (partition by period order by excess_cost desc,"
+            " prompt_id, model) as place from {} where anomaly_count > 0) as ranked"
+            " where place <= %(most)s order by period, place"
+        ).format(sql.SQL(", ").join(columns), self._table("cost_analysis"))
+        return self._frame(query, _ANOMALIES, {"most": most})
+
+    def distribution(self) -> pd.DataFrame:
+        """`performance_distribution` of all prompts together: one row a period, metric and bucket."""
+        return self._mart(
+            "performance_distribution", _DISTRIBUTION, "period, metric, bucket", "scope = 'all'"
+        )
+
+    def movers(self, as_of_date: date, most: int) -> pd.DataFrame:
+        """`usage_trends` of the as-of date: all together, and the ``most`` that rise and fall most."""
+        return self._mart(
+            "usage_trends",
+            _MOVERS,
+            "abs(usage_slope) desc nulls last, prompt_id",
+            "usage_date = %(last)s and (scope = 'all' or (direction in ('rising', 'falling')"
+            " and usage_slope_error is not null))",
+            {"last": as_of_date},
+        ).pipe(
+            lambda frame: frame[
+                (frame["scope"] == "all") | (frame.groupby(["scope", "direction"]).cumcount() < most)
+            ]
+        )
+
+    def trend_days(self, prompt_ids: Sequence[str]) -> pd.DataFrame:
+        """`usage_trends` of some prompts, day by day."""
+        return self._mart(
+            "usage_trends",
+            _TREND_DAYS,
+            "prompt_id, usage_date",
+            "scope = 'prompt' and prompt_id = any(%(prompts)s)",
+            {"prompts": list(prompt_ids)},
+        )
+
+    def trend_days_of_all(self) -> pd.DataFrame:
+        """`usage_trends` of all prompts together, day by day."""
+        return self._mart("usage_trends", _TREND_DAYS, "usage_date", "scope = 'all'")
+
+    def forecasts(self) -> pd.DataFrame:
+        """`usage_forecasts` of all prompts together: one row a metric and coming day."""
+        return self._mart("usage_forecasts", _FORECASTS, "metric, forecast_date", "scope = 'all'")
+
+    def comparisons(self) -> pd.DataFrame:
+        """`prompt_comparisons`: one row a comparison and metric."""
+        return self._mart("prompt_comparisons", _COMPARISONS, "kind, prompt_id, starts_on desc, metric")
+
+    def rules(self) -> pd.DataFrame:
+        """`rules_in_force`: one row an alert rule, override, target or limit."""
+        return self._mart("rules_in_force", _RULES, "kind, name, scope, scope_value")
 
     def _sums(self) -> sql.Composable:
         return sql.SQL(", ").join(

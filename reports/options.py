@@ -34,11 +34,22 @@ class Build:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """One setting in force, in words, never a secret. ``key`` is its place in the settings file, if any."""
+
+    group: str
+    label: str
+    value: str
+    key: str = ""
+
+
+@dataclass(frozen=True)
 class ReportOptions:
     """One report: ``as_of_date`` is the day it is about, ``marts_schema`` holds its marts by period.
 
     ``base_url`` is where the reports folder is published, without a slash at the end (None: nowhere);
-    ``version`` that of the program.
+    ``version`` that of the program. ``settings`` are shown to readers, with ``config_file`` as the place to
+    change them.
     """
 
     as_of_date: date
@@ -49,3 +60,5 @@ class ReportOptions:
     title: str = "Prompt performance"
     base_url: str | None = None
     version: str = ""
+    settings: tuple[Setting, ...] = ()
+    config_file: str = "prism.yaml"

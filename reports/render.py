@@ -32,10 +32,12 @@ from reports.marts import TARGETED, Marts, reading, records
 from reports.options import ReportOptions
 from reports.views import common
 from reports.views.alerts import alerts_page
+from reports.views.analytics import Analytics, analytics
 from reports.views.overview import Overview, TrendPoint, overview
 from reports.views.performance import Performance, performance
 from reports.views.prompt import BREAKDOWN_DAYS, TREND_DAYS, prompt
 from reports.views.prompts import prompts
+from reports.views.settings import settings_page
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 MANIFEST = "report.json"
@@ -51,6 +53,8 @@ _STATIC_WIDTH = 600
 # Prompts whose weeks are in memory at once: the days are read through once for each so many.
 _CHUNK = 2000
 _FLUSHERS = 8
+# Prompts that the analytics page lists as rising, as falling, and as dear beyond the ordinary.
+_MOST_MOVERS, _MOST_ANOMALIES = 6, 5
 _BUILDING, _REPLACED = ".building-", ".replaced-"
 
 
@@ -165,6 +169,16 @@ def _performance_drawing(view: Performance) -> Drawing:
     return _drawing([*of_periods, *of_splits], lambda chart: chart.key in shown)
 
 
+def _analytics_drawing(view: Analytics) -> Drawing:
+    charts_of = {
+        period.key: [*([period.costs] if period.costs else []), *period.spreads] for period in view.periods
+    }
+    ahead = [one.chart for one in view.forecasts]
+    shown = {chart.key for chart in (*charts_of[view.page.default_period], *ahead)}
+    of_periods = [chart for some in charts_of.values() for chart in some]
+    return _drawing([*of_periods, *ahead], lambda chart: chart.key in shown)
+
+
 def _assets(writer: _Writer) -> None:
     for name in ("prism.css", "prism.js", "icon.svg"):
         writer.file(f"assets/{name}", (TEMPLATES / "site" / name).read_bytes())
@@ -242,6 +256,27 @@ def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> None:
         "alerts.html",
         "alerts.html",
         view=alerts_page(alert_rows=alert_rows, prompts=by_id, options=options),
+    )
+    movers = marts.movers(options.as_of_date, _MOST_MOVERS)
+    insight = analytics(
+        dashboard=dashboard,
+        summary=summary,
+        models=marts.cost_by_model(),
+        anomalies=marts.cost_anomalies(_MOST_ANOMALIES),
+        distribution=marts.distribution(),
+        movers=movers,
+        mover_days=marts.trend_days([one for one in movers["prompt_id"] if one]),
+        days=marts.trend_days_of_all(),
+        forecasts=marts.forecasts(),
+        comparisons=marts.comparisons(),
+        prompts=by_id,
+        options=options,
+    )
+    writer.page("analytics.html", "analytics.html", view=insight, drawing=_analytics_drawing(insight))
+    writer.page(
+        "settings.html",
+        "settings.html",
+        view=settings_page(rules=marts.rules(), dashboard=dashboard, options=options),
     )
     of_time = performance(
         dashboard=dashboard,

@@ -27,7 +27,9 @@ TABS: tuple[tuple[Section, str, str], ...] = (
     ("overview", "Overview", "index.html"),
     ("prompts", "Prompts", "prompts.html"),
     ("performance", "Performance", "performance.html"),
+    ("analytics", "Analytics", "analytics.html"),
     ("alerts", "Alerts", "alerts.html"),
+    ("settings", "Settings", "settings.html"),
 )
 
 
@@ -137,7 +139,8 @@ class Trust:
     window: str
 
 
-_RULES: Mapping[str, str] = {
+# What readers call the alert rules.
+RULES: Mapping[str, str] = {
     "low_usage": "Low usage",
     "poor_success_rate": "Poor success rate",
     "poor_rating": "Poor rating",
@@ -234,7 +237,7 @@ def alert(row: Mapping[str, Any], as_of_date: date, known: Mapping[str, Any] | N
         severity=severity,
         symbol=_SYMBOLS.get(severity, "▲"),
         rule=rule,
-        rule_label=_RULES.get(rule, rule.replace("_", " ").capitalize()),
+        rule_label=RULES.get(rule, rule.replace("_", " ").capitalize()),
         state=str(row["state"]),
         resolved=resolved,
         prompt_id=str(row["prompt_id"]),

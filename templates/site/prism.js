@@ -25,6 +25,7 @@
     const still = figure.querySelector(".chart-static");
     if (still) still.hidden = true;
     const spec = { ...structuredClone(window.prismSpecs[chart.spec]), datasets: { points: chartData.rows[chart.rows] } };
+    if (chart.height) spec.height = chart.height;
     try {
       await window.vegaEmbed(holder, spec, {
         actions: false,

@@ -304,7 +304,7 @@ def test_an_empty_warehouse_makes_a_report_that_says_what_to_do(warehouse: Wareh
     assert "Nothing has been loaded yet" in (made.path / "index.html").read_text(encoding="utf-8")
     assert "The library is empty" in (made.path / "prompts.html").read_text(encoding="utf-8")
     assert "No alert is open" in (made.path / "alerts.html").read_text(encoding="utf-8")
-    assert made.pages == 4
+    assert made.pages == 6
 
 
 def test_all_queries_of_a_report_see_one_night(connection: psycopg.Connection[Any], built: Warehouse) -> None:

@@ -104,3 +104,42 @@ def shares(*rows: Row) -> pd.DataFrame:
 def quality(*rows: Row) -> pd.DataFrame:
     known = {"source": "app", "usage_date": AS_OF, "rows_read": 100, "usage_count": 100, "verdict": "ok"}
     return frame(marts._QUALITY, [known | row for row in rows])
+
+
+def segments(*rows: Row) -> pd.DataFrame:
+    return frame(marts._SEGMENTS, [{"period": "month", "scope": "all"} | row for row in rows])
+
+
+def over_time(*rows: Row) -> pd.DataFrame:
+    known = {"grain": "week", "scope": "all", "starts_on": AS_OF - timedelta(days=6), "ends_on": AS_OF}
+    return frame(marts._OVER_TIME, [known | row for row in rows])
+
+
+def hours(*rows: Row) -> pd.DataFrame:
+    return frame(marts._HOURS, [{"period": "month"} | row for row in rows])
+
+
+def comparisons(*rows: Row) -> pd.DataFrame:
+    known = {
+        "kind": "version",
+        "compares": "version",
+        "control": "1",
+        "variant": "2",
+        "starts_on": AS_OF - timedelta(days=20),
+        "ends_on": AS_OF,
+        "metric": "success_rate",
+        "is_relative": False,
+        "confidence": 0.95,
+        "verdict": "no difference seen",
+    }
+    return frame(marts._COMPARISONS, [known | row for row in rows])
+
+
+def forecasts(*rows: Row) -> pd.DataFrame:
+    known = {"metric": "usage_count", "forecast_date": AS_OF + timedelta(days=1), "history_days": 90}
+    return frame(marts._FORECASTS, [known | row for row in rows])
+
+
+def rules(*rows: Row) -> pd.DataFrame:
+    known = {"kind": "alert rule", "scope": "all", "comparator": "below", "minimum_sample": 20}
+    return frame(marts._RULES, [known | row for row in rows])
