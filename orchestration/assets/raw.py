@@ -22,6 +22,7 @@ _TABLES: Mapping[str, tuple[str, str | None, str]] = {
     "prompt_usage": ("usage", "usage", "Every call of a prompt, one row a use."),
     "load_batches": ("usage", None, "What each load read, inserted, changed and rejected, one row a batch."),
     "load_days": ("usage", None, "The days that a batch touched; the daily models rebuild just these."),
+    "reconciliations": ("usage", None, "The days compared with their source, and what was mended in them."),
     "rejected_rows": ("usage", None, "Rows and values that could not be loaded, with place and reason."),
 }
 _BATCHES = dg.AssetKey(["raw", "load_batches"])

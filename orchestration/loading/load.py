@@ -317,10 +317,13 @@ class _Load:
         started_at = datetime.now(UTC)
         parts: list[Checked] = []
         places: list[str] = []
+        notes: list[str] = []
         size = 0
         for batch in batches:
             parts.append(check(batch, reader.readings, self._rules))
             places.append(batch.place)
+            if batch.note:
+                notes.append(batch.note)
             size += parts[-1].rows.nbytes
             if size > _LARGEST_LIBRARY:
                 raise PrismError(
@@ -360,7 +363,8 @@ class _Load:
             )
 
         place = places[0] if len(set(places)) == 1 else f"{places[0]} and {len(set(places)) - 1} more"
-        self._write(entity, place, None, whole, started_at, batch_id, work)
+        note = "; ".join(dict.fromkeys(notes)) or None
+        self._write(entity, place, None, whole, started_at, batch_id, work, note)
 
     def _write(
         self,

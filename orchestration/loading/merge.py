@@ -465,7 +465,10 @@ def record(
     watermark: Mapping[str, Any] | None,
     note: str | None,
 ) -> None:
-    """The batch's own row, its touched days and its rejects. ``superseded``: within the batch."""
+    """The batch's own row, its touched days and its rejects. ``superseded``: within the batch.
+
+    What is rejected again for the same reason, since its place was read again, stands in quarantine once.
+    """
     connection.execute(
         """
         insert into raw.load_batches (
@@ -487,6 +490,16 @@ def record(
     )
     if rejects.num_rows:
         count = rejects.num_rows
+        connection.execute(
+            """
+            update raw.rejected_rows as before set resolved_at = now()
+            from unnest(%s::text[], %s::text[], %s::text[]) as rejected (location, field, reason)
+            where before.location = rejected.location and before.source = %s and before.entity = %s
+                and before.field is not distinct from rejected.field and before.reason = rejected.reason
+                and before.resolved_at is null
+            """,
+            [*(rejects.column(name).to_pylist() for name in ("location", "field", "reason")), source, entity],
+        )
         constants = {
             "batch_id": pa.scalar(batch_id),
             "source": pa.scalar(source),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 from psycopg import sql
@@ -128,20 +129,29 @@ class ApplicationReader:
                     if column.required
                 )
             )
-            yield from self._snapshot.batches(entity, place, selected, table_name, key=key)
-            return
-        mark = watermarks.get(place)
-        order, back = self._order(columns)
-        yield from self._snapshot.batches(
-            entity,
-            place,
-            selected,
-            table_name,
-            key=sql.Identifier("id"),
-            order=order,
-            since=self._snapshot.since(mark, back),
-            mark=mark,
-        )
+            read = self._snapshot.batches(entity, place, selected, table_name, key=key)
+        else:
+            mark = watermarks.get(place)
+            order, back = self._order(columns)
+            read = self._snapshot.batches(
+                entity,
+                place,
+                selected,
+                table_name,
+                key=sql.Identifier("id"),
+                order=order,
+                since=None if order is None else self._snapshot.since(mark, back),
+                mark=mark,
+            )
+        note = self._unread(entity)
+        for batch in read:
+            yield replace(batch, note=note)
+
+    def _unread(self, entity: Entity) -> str | None:
+        """The columns that nothing reads, new ones among them, in words."""
+        known = {*_TEXTS, *(_NAMES[entity].get(name, name) for name in CANONICAL[entity])}
+        unread = sorted(repr(name) for name in self._tables[entity] if name not in known)
+        return f"columns that are not read: {', '.join(unread)}"[:1000] if unread else None
 
     def comparison(self) -> Comparison | None:
         """The last days of usage, to be compared with what was loaded of them."""
@@ -181,9 +191,14 @@ class ApplicationReader:
             for name, theirs in self._given(entity).items()
         }
 
-    def _order(self, columns: Mapping[str, TableColumn]) -> tuple[sql.Composable, timedelta]:
-        """What usage is ordered by, and how far before its watermark it is read again."""
-        if "updated_at" not in columns:
+    def _order(self, columns: Mapping[str, TableColumn]) -> tuple[sql.Composable | None, timedelta]:
+        """What usage is ordered by, and how far before its watermark it is read again.
+
+        Where its times are no times there, nothing tells what is new, and all of it is read.
+        """
+        if columns["created_at"].type not in INSTANTS:
+            return None, timedelta()
+        if "updated_at" not in columns or columns["updated_at"].type not in INSTANTS:
             return sql.Identifier("created_at"), timedelta(days=self._source.reread_days)
         back = timedelta(minutes=self._source.overlap_minutes)
         if columns["updated_at"].not_null:

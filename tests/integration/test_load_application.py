@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import psycopg
@@ -14,7 +16,7 @@ from psycopg import sql
 
 from orchestration.errors import PrismError
 from orchestration.library.application import create_tables
-from orchestration.loading.load import BatchResult, load_source
+from orchestration.loading.load import BatchResult, Progress, load_source
 from orchestration.settings import ApplicationSource, Config, Settings
 from orchestration.warehouse import Warehouse
 
@@ -33,13 +35,17 @@ class Application:
         self.source = ApplicationSource(name="prism", type="application", schema="app")
         self.privacy: dict[str, str] = {}
 
-    def load(self, *, accept_deletions: bool = False, **changes: Any) -> list[BatchResult]:
+    def load(
+        self, *, accept_deletions: bool = False, progress: Progress | None = None, **changes: Any
+    ) -> list[BatchResult]:
         source = self.source.model_copy(update=changes)
         config = Config.model_validate({"privacy": self.privacy, "timezone": "Europe/Berlin"})
         settings = Settings(
             home=self.folder, config_path=self.folder / "prism.yaml", config=config, hmac_key_text=KEY
         )
-        return load_source(self.warehouse, source, settings, accept_deletions=accept_deletions)
+        return load_source(
+            self.warehouse, source, settings, accept_deletions=accept_deletions, progress=progress
+        )
 
     def usage(self, **changes: Any) -> BatchResult:
         """The load's one batch of usage."""
@@ -321,6 +327,129 @@ def test_a_use_of_an_unknown_prompt_is_kept(app: Application) -> None:
     app.run("alter table prompt_usage drop constraint prompt_usage_prompt_id_fkey")
     app.use(prompt_id=AGENT)
     assert app.usage().inserted == 1
+
+
+def test_a_row_that_is_rejected_night_after_night_stands_in_quarantine_once(app: Application) -> None:
+    app.run("alter table prompt_usage alter prompt_id drop not null")
+    app.use(prompt_id=None)
+    app.use(rating=None, model="x" * 1001)
+    for _ in range(3):
+        app.load()
+    query = "select field, count(*) from raw.rejected_rows where resolved_at is null group by 1 order by 1"
+    assert app.run(query) == [("model", 1), (None, 1)]
+
+
+# -- what writes while it is read
+
+
+@pytest.mark.parametrize(("overlap_minutes", "loses"), [(60, False), (0, True)])
+def test_of_eight_writers_that_commit_late_and_out_of_order_an_overlap_loses_nothing(
+    app: Application, overlap_minutes: int, loses: bool
+) -> None:
+    random = Random(7)
+    app.run("drop trigger if exists prompt_usage_updated_at on prompt_usage")
+    with ExitStack() as stack:
+        writers = [stack.enter_context(app.warehouse.connect()) for _ in range(8)]
+        for _ in range(12):
+            for _ in range(20):
+                writer = random.choice(writers)
+                writer.execute(
+                    "insert into app.prompt_usage (prompt_id, updated_at) values (%s, clock_timestamp())",
+                    [PROMPT],
+                )
+                if random.random() < 0.2:
+                    writer.commit()
+            app.load(overlap_minutes=overlap_minutes, compare_days=0)
+        for writer in writers:
+            writer.commit()
+    app.load(overlap_minutes=overlap_minutes, compare_days=0)
+    ((there,), (here,)) = app.run(
+        "select count(*) from prompt_usage union all select count(*) from raw.prompt_usage"
+    )
+    assert there == 240
+    assert (here < there) is loses
+    app.load()
+    assert app.run("select count(*) from raw.prompt_usage") == [(240,)]  # the comparison finds them all
+
+
+def test_rows_that_change_while_they_are_read_are_whole_and_come_with_the_next_load(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.sources.protocol.BATCH_ROWS", 50)
+    monkeypatch.setattr("orchestration.sources.csv_text._BLOCK", 1000)
+    monkeypatch.setattr("orchestration.sources.snapshot._CHUNK", 500)
+    at = ago(hours=3)
+    app.use(400, model="old", tokens_used=1, created_at=at, updated_at=at)
+    changed = []
+
+    def change(*_: Any) -> None:
+        if not changed:
+            changed.append(app.run("update prompt_usage set model = 'new', tokens_used = 2"))
+            app.run("delete from prompt_usage where id in (select id from prompt_usage limit 5)")
+
+    app.load(progress=change)
+    assert app.kept("distinct model, total_tokens, 1 as used_at, 1 as usage_id") == [("old", 1, 1, 1)]
+    app.load()
+    assert app.run("select model, total_tokens, count(*) from raw.prompt_usage where deleted_at is null "
+                   "group by 1, 2") == [("new", 2, 395)]  # fmt: skip
+
+
+@pytest.mark.parametrize("type_", ["timestamp", "date", "text"])
+def test_a_table_whose_times_have_no_zone_or_no_type_is_loaded_night_after_night(
+    app: Application, type_: str
+) -> None:
+    app.run("create schema bare")
+    app.run("create table bare.prompts (id serial, name text)")
+    app.run(f"create table bare.prompt_usage (id bigserial, prompt_id int, created_at {type_})")
+    app.run("insert into bare.prompt_usage (prompt_id, created_at) values "
+            "(1, now()::date - 1), (1, now()::date - 1), (1, now()::date - 1)")  # fmt: skip
+    assert app.usage(db_schema="bare").inserted == 3
+    app.run("insert into bare.prompt_usage (prompt_id, created_at) values (1, now()::date)")
+    if type_ == "text":
+        app.run("insert into bare.prompt_usage (prompt_id, created_at) values (1, 'yesterday'), (1, null)")
+    result = app.usage(db_schema="bare")
+    assert (result.inserted, result.unchanged, result.rejected) == (1, 3, 2 if type_ == "text" else 0)
+
+
+# -- what changes at the source
+
+
+def test_a_new_column_is_reported_and_a_changed_type_goes_to_quarantine(app: Application) -> None:
+    app.use(2, rating=4, created_at=ago(hours=1))
+    app.load()
+    app.run("alter table prompt_usage drop constraint if exists prompt_usage_rating_check")
+    app.run("alter table prompt_usage add mood text, alter rating type text using rating::text")
+    app.run("alter table prompts add shelf int")
+    app.use(rating="good", model="drifted")
+    result = app.usage()
+    assert (result.inserted, result.values_rejected) == (1, 1)
+    assert app.run("select rating from raw.prompt_usage order by model") == [(None,), (4.0,), (4.0,)]
+    assert app.run("select field, reason, payload from raw.rejected_rows") == [
+        ("rating", "not a number", "good")
+    ]
+    assert app.run(
+        "select entity, note from raw.load_batches where note is not null order by batch_id desc limit 2"
+    ) == [("usage", "columns that are not read: 'mood'"), ("prompts", "columns that are not read: 'shelf'")]
+
+
+def test_a_renamed_and_an_archived_prompt_stay_the_same_prompt(app: Application) -> None:
+    app.use()
+    app.load()
+    app.run("update prompts set name = 'welcome'")
+    app.load()
+    assert app.run("select prompt_id, name, status, deleted_at from raw.prompts") == [
+        (PROMPT, "welcome", "active", None)
+    ]
+    app.run("update prompts set status = 'archived'")
+    app.load()
+    assert app.run("select prompt_id, name, status, deleted_at from raw.prompts") == [
+        (PROMPT, "welcome", "archived", None)
+    ]
+    app.run("alter table prompt_usage drop constraint prompt_usage_prompt_id_fkey")
+    app.run("delete from prompts")
+    app.load()
+    assert app.run("select name, deleted_at is not null from raw.prompts") == [("welcome", True)]
+    assert app.kept("prompt_key, deleted_at") == [(PROMPT, None)]  # its uses are history
 
 
 # -- the comparison of the last days

@@ -1,4 +1,4 @@
-"""raw: what a source's own daily totals (LiteLLM's) say of a day, beside the rows of its log."""
+"""raw: what a source's own daily totals (LiteLLM's) say of a day; quarantine looked up by place."""
 
 from alembic import op
 
@@ -11,6 +11,8 @@ alter table raw.reconciliations
     add column reported_agrees boolean,
     add column reported_totals text,
     add column logged_totals text;
+
+create index rejected_rows_open on raw.rejected_rows using hash (location) where resolved_at is null;
 """
 
 
