@@ -1,10 +1,152 @@
-{#- A metric's value in words: rates in per cent, times in seconds. -#}
+{#- What rules may look at, metric by metric. `of`: whether it is measured for each
+    prompt over a window of days (`window`), comes with the statistics of the night
+    (`night`) or is of a source (`source`). `kind`: how a value is written. The rest
+    are the words of a message. -#}
+{% macro alert_metrics() -%}
+    {{ return({
+        'usage_count': {
+            'of': 'window', 'kind': 'uses', 'label': 'Used',
+        },
+        'success_rate': {
+            'of': 'window', 'kind': 'share', 'label': 'Success rate',
+            'sample': 'uses with a known outcome',
+        },
+        'average_rating': {
+            'of': 'window', 'kind': 'number', 'label': 'Average rating',
+            'sample': 'ratings',
+        },
+        'average_response_time_ms': {
+            'of': 'window', 'kind': 'time', 'label': 'Average response time',
+            'sample': 'timed uses',
+        },
+        'p95_response_time_ms': {
+            'of': 'window', 'kind': 'time',
+            'label': '95th percentile of response time', 'sample': 'timed uses',
+        },
+        'error_rate': {
+            'of': 'window', 'kind': 'share', 'label': 'Error rate',
+            'sample': 'uses with a known outcome',
+        },
+        'cost_per_use': {
+            'of': 'window', 'kind': 'cost', 'label': 'Cost per use',
+            'sample': 'priced uses',
+        },
+        'cost_spike': {
+            'of': 'window', 'kind': 'times', 'label': 'Cost',
+            'sample': 'priced uses',
+        },
+        'success_rate_change': {
+            'of': 'window', 'kind': 'change', 'label': 'Success rate changed by',
+            'sample': 'uses with a known outcome',
+        },
+        'average_rating_change': {
+            'of': 'window', 'kind': 'change', 'label': 'Average rating changed by',
+            'sample': 'ratings',
+        },
+        'usage_count_change': {
+            'of': 'window', 'kind': 'change', 'label': 'Uses changed by',
+        },
+        'version_quality': {
+            'of': 'night', 'kind': 'change',
+            'label': 'The newest version changed quality by',
+            'sample': 'uses with a known value',
+        },
+        'forecast_cost': {
+            'of': 'night', 'kind': 'budget', 'label': 'Cost is forecast at',
+        },
+        'days_without_use': {
+            'of': 'source', 'kind': 'days', 'label': 'No use for',
+        },
+    }) }}
+{%- endmacro %}
+
+
+{#- Names of metrics as a SQL list: all, or those of a kind. -#}
+{% macro alert_metric_names(of=none, kind=none) -%}
+    {%- set names = [] -%}
+    {%- for name, metric in alert_metrics().items()
+        if of in (none, metric['of']) and kind in (none, metric['kind']) -%}
+        {%- do names.append("'" ~ name ~ "'") -%}
+    {%- endfor -%}
+    ({{ names | join(', ') }})
+{%- endmacro %}
+
+
+{#- The first night that this run evaluates: its as-of date, or with the variable
+    `alerts_since` an earlier one, to tell from history what rules would have said. -#}
+{% macro alerts_since() -%}
+    {%- set given = var('alerts_since', none) | string -%}
+    {%- if given in ('None', '') -%}
+        {{ as_of_date() }}
+    {%- elif not modules.re.match('^[0-9]{4}-[0-9]{2}-[0-9]{2}$', given) -%}
+        {{ exceptions.raise_compiler_error(
+            "the variable alerts_since must be a day such as 2025-02-28, not '" ~ given ~ "'"
+        ) }}
+    {%- else -%}
+        date '{{ given }}'
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- The nights that are evaluated, this run's among them. The table of them is written
+    when all else is built, so that a run which is killed leaves no night half told:
+    what it left is read by nothing. It can't be a ref of what it comes after. -#}
+{% macro evaluated_nights() -%}
+    {%- set stored = adapter.get_relation(
+        this.database, 'intermediate', 'int_alert_nights'
+    ) if execute else none -%}
+    (
+        select series.as_of_date::date as as_of_date
+        from generate_series(
+            {{ alerts_since() }}::timestamp, {{ as_of_date() }}, interval '1 day'
+        ) as series (as_of_date)
+        {%- if stored %}
+        union
+        select stored.as_of_date from {{ stored }} as stored
+        {%- endif %}
+    )
+{%- endmacro %}
+
+
+{#- Evaluations are frozen by as-of date: a run replaces those of its own nights. -#}
+{% macro delete_evaluated_nights() %}
+    {%- if is_incremental() -%}
+        delete from {{ this }}
+        where as_of_date between {{ alerts_since() }} and {{ as_of_date() }}
+    {%- endif -%}
+{% endmacro %}
+
+
+{#- What follows from a night's evaluations follows for all later nights. -#}
+{% macro delete_replayed_nights() %}
+    {%- if is_incremental() -%}
+        delete from {{ this }} where as_of_date >= {{ alerts_since() }}
+    {%- endif -%}
+{% endmacro %}
+
+
+{#- A metric's value in words. -#}
 {% macro in_words(metric, value) -%}
+    {%- set value = '(' ~ value ~ ')' -%}
     case
-        when {{ metric }} in ('success_rate', 'error_rate')
+        when {{ metric }} in {{ alert_metric_names(kind='share') }}
             then trim_scale(round((100 * {{ value }})::numeric, 2)) || ' %'
-        when {{ metric }} like '%_ms'
+        when {{ metric }} in {{ alert_metric_names(kind='change') }}
+            then
+                case when {{ value }} < 0 then '−' else '+' end
+                || trim_scale(round((100 * abs({{ value }}))::numeric, 1)) || ' %'
+        when {{ metric }} in {{ alert_metric_names(kind='budget') }}
+            then round((100 * {{ value }})::numeric) || ' % of the budget'
+        when {{ metric }} in {{ alert_metric_names(kind='time') }}
             then trim_scale(round(({{ value }} / 1000)::numeric, 2)) || ' s'
+        when {{ metric }} in {{ alert_metric_names(kind='cost') }}
+            then trim_scale(round({{ value }}::numeric, 4)) || ' USD'
+        when {{ metric }} in {{ alert_metric_names(kind='times') }}
+            then trim_scale(round({{ value }}::numeric, 1)) || ' times the usual'
+        when {{ metric }} in {{ alert_metric_names(kind='days') }}
+            then
+                {{ value }}::bigint
+                || case {{ value }}::bigint when 1 then ' day' else ' days' end
         else trim_scale(round({{ value }}::numeric, 2))::text
     end
 {%- endmacro %}
@@ -14,33 +156,30 @@
 {% macro alert_message(evaluation) -%}
     {%- set e = evaluation -%}
     case {{ e }}.metric
-        when 'usage_count' then 'Used '
-        when 'success_rate' then 'Success rate '
-        when 'average_rating' then 'Average rating '
-        when 'average_response_time_ms' then 'Average response time '
-        when 'error_rate' then 'Error rate '
+        {%- for name, metric in alert_metrics().items() %}
+        when '{{ name }}' then '{{ metric['label'] }} '
+        {%- endfor %}
     end
     || {{ in_words(e ~ '.metric', e ~ '.observed_value') }}
     || case {{ e }}.metric
+        {%- for name, metric in alert_metrics().items() if metric['sample'] %}
+        when '{{ name }}'
+            then ' over ' || {{ e }}.sample_size || ' {{ metric["sample"] }}'
+        {%- endfor %}
         when 'usage_count' then ' times'
-        else ' over ' || {{ e }}.sample_size
+        else ''
     end
-    || case {{ e }}.metric
-        when 'usage_count' then ''
-        when 'average_rating' then ' ratings'
-        when 'average_response_time_ms'
-            then
-                ' timed uses (median '
-                || {{ in_words(e ~ '.metric', e ~ '.p50_response_time_ms') }}
-                || ', 95th percentile '
-                || {{ in_words(e ~ '.metric', e ~ '.p95_response_time_ms') }}
-                || ')'
-        else ' uses with a known outcome'
+    || coalesce(' (' || {{ e }}.detail || ')', '')
+    || case
+        when {{ e }}.metric not in {{ alert_metric_names(of='window') }} then ''
+        when {{ e }}.period = 'all' then ' in all time'
+        else ' in the ' || {{ e }}.period
     end
-    || ' in the ' || {{ e }}.period || ' to ' || {{ e }}.evaluated_on
+    || ' to ' || {{ e }}.evaluated_on
     || case
         when {{ e }}.observed_value > {{ e }}.threshold then ', above '
-        else ', below '
+        when {{ e }}.observed_value < {{ e }}.threshold then ', below '
+        else ', at '
     end
     || 'the threshold of '
     || {{ in_words(e ~ '.metric', e ~ '.threshold') }} || '.'
@@ -49,4 +188,35 @@
 
 {% macro severity_rank(severity) -%}
     array_position(array['low', 'medium', 'high'], {{ severity }})
+{%- endmacro %}
+
+
+{#- The lowest and highest plausible difference of two shares at 99.9 %, by R.
+    Newcombe's hybrid of Wilson intervals (Stat. Med. 17, 1998, method 10). It is
+    looked at every night and for every prompt, so 95 % would be far too little. -#}
+{% macro share_difference(successes, trials, before_successes, before_trials, end) -%}
+    {%- set now = ratio(successes, trials) -%}
+    {%- set before = ratio(before_successes, before_trials) -%}
+    {%- set other = 'high' if end == 'low' else 'low' -%}
+    (
+        {{ now }} - {{ before }}
+        {{ '-' if end == 'low' else '+' }} sqrt(
+            power({{ now }} - {{ wilson(successes, trials, end, nightly_z()) }}, 2)
+            + power({{ before }} - {{ wilson(before_successes, before_trials, other, nightly_z()) }}, 2)
+        )
+    )
+{%- endmacro %}
+
+
+{#- The normal quantile of 99.9 %, two-sided. -#}
+{% macro nightly_z() -%} 3.290526731491926 {%- endmacro %}
+
+
+{#- The unbiased variance of single values from their count, sum and sum of squares;
+    null under two of them. -#}
+{% macro variance(count, total, squares) -%}
+    (
+        greatest({{ squares }} - power({{ total }}, 2) / nullif({{ count }}, 0), 0)
+        / nullif({{ count }} - 1, 0)
+    )
 {%- endmacro %}

@@ -12,14 +12,6 @@
 {% endmacro %}
 
 
-{#- Evaluations are frozen by as-of date: a run replaces those of its own date. -#}
-{% macro delete_as_of_date() %}
-    {%- if is_incremental() -%}
-        delete from {{ this }} where as_of_date = {{ as_of_date() }}
-    {%- endif -%}
-{% endmacro %}
-
-
 {#- What the last runs incorporated, or none before the first. The table is written at
     the end of a run and read at the beginning of the next, so it can't be a ref. -#}
 {% macro incorporated_batches() %}

@@ -1,8 +1,8 @@
-{#- One end of the Wilson score interval at 95 % for a share of successes: `low` or
-    `high`. Null over nothing. E. B. Wilson, "Probable inference, the law of
+{#- One end of the Wilson score interval for a share of successes: `low` or `high`, at
+    95 % unless told another normal quantile. Null over nothing. E. B. Wilson, "Probable inference, the law of
     succession, and statistical inference", JASA 22 (1927). -#}
-{% macro wilson(successes, trials, end) -%}
-    {%- set z = 1.959963984540054 -%}
+{% macro wilson(successes, trials, end, z=1.959963984540054) -%}
+    {%- set z = z | float -%}
     {%- set p = '(' ~ successes ~ '::double precision / nullif(' ~ trials ~ ', 0))' -%}
     {%- set n = 'nullif(' ~ trials ~ ', 0)::double precision' -%}
     {%- set sign = '-' if end == 'low' else '+' -%}

@@ -1,4 +1,4 @@
-{{ config(meta={'dagster': {'ref': {'name': 'agent_costs'}}}) }}
+{{ config(meta={'dagster': {'ref': {'name': 'dashboard_metrics'}}}) }}
 
 -- Business reason: the bill divided among agents must be the bill.
 with costs as (

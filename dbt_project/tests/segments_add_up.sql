@@ -1,4 +1,4 @@
-{{ config(meta={'dagster': {'ref': {'name': 'performance_by_segment'}}}) }}
+{{ config(meta={'dagster': {'ref': {'name': 'dashboard_metrics'}}}) }}
 
 -- Business reason: whoever adds up the domains, models or agents of a page, or its hours,
 -- must come to the number of all uses on the overview.

@@ -37,7 +37,8 @@ _WHERE = "marts.performance_alerts"
 
 @dataclass(frozen=True)
 class Alert:
-    """An alert as it stands now. ``owner`` is the prompt's; ``assigned_to`` whoever is to see to it.
+    """An alert as it stands now. ``owner`` looks after its rule or its prompt; ``assigned_to`` is to see to it.
+    ``prompt_id`` is None where it is of a source or of all prompts together.
 
     ``until_on`` is the end of a snooze that holds; ``is_overdue``: due before today, and not resolved.
     """
@@ -46,7 +47,7 @@ class Alert:
     state: State
     severity: str
     rule: str
-    prompt_id: str
+    prompt_id: str | None
     prompt_name: str
     domain: str | None
     owner: str | None
@@ -317,11 +318,10 @@ def _rows(connection: psycopg.Connection[Any]) -> list[dict[str, Any]]:
                 """
                 select
                     alerts.alert_id, alerts.severity, alerts.rule, alerts.prompt_id, alerts.prompt_name,
-                    alerts.domain, prompts.owner, alerts.period, alerts.observed_value, alerts.threshold,
+                    alerts.domain, alerts.owner, alerts.period, alerts.observed_value, alerts.threshold,
                     alerts.sample_size, alerts.first_detected_on, alerts.last_detected_on,
                     alerts.resolved_on, alerts.as_of_date, alerts.message, alerts.recommendation
                 from marts.performance_alerts as alerts
-                left join marts.prompts as prompts on alerts.prompt_id = prompts.prompt_id
                 order by
                     array_position(array['high', 'medium', 'low'], alerts.severity),
                     alerts.first_detected_on, alerts.alert_id

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.integration
 
 FIRST = date(2025, 3, 1)
 AS_OF = FIRST + timedelta(days=3)
+DAY = timedelta(days=1)
 ZONE = ZoneInfo("UTC")
 NOW = datetime(2025, 3, 5, 9, tzinfo=UTC)  # the morning after the as-of date
 TODAY = NOW.date()
@@ -59,7 +60,7 @@ def night(warehouse: Warehouse, day: date) -> None:
 
 @pytest.fixture(scope="module")
 def built(module_warehouse: Warehouse) -> Warehouse:
-    """Two nights on which every prompt fails; by the second, some fail more and some no longer."""
+    """A night on which every prompt fails; some are mended for two nights then, some worse on the second."""
     run_dbt(module_warehouse, "seed")
     with module_warehouse.connect() as connection:
         raw.write(
@@ -83,9 +84,11 @@ def built(module_warehouse: Warehouse) -> Warehouse:
             [use for number in range(PROMPTS) for use in uses(number, FIRST, 7 + number % 5, 20)],
         )
         night(module_warehouse, FIRST)
-        second = [uses(number, AS_OF, 40, 40) for number in range(0, PROMPTS, 3)]  # worse
-        second += [uses(number, AS_OF, 0, 400) for number in range(1, PROMPTS, 6)]  # mended
-        raw.write(connection, "prompt_usage", [use for some in second for use in some])
+        mended = [uses(number, AS_OF - DAY, 0, 400) for number in range(1, PROMPTS, 6)]
+        raw.write(connection, "prompt_usage", [use for some in mended for use in some])
+        night(module_warehouse, AS_OF - DAY)
+        worse = [uses(number, AS_OF, 40, 40) for number in range(0, PROMPTS, 3)]
+        raw.write(connection, "prompt_usage", [use for some in worse for use in some])
     night(module_warehouse, AS_OF)
     return module_warehouse
 

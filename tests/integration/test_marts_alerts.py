@@ -76,7 +76,7 @@ def test_an_alert_s_life_is_told_in_events(nights: Warehouse) -> None:
         assert events(connection) == [
             (date(2025, 3, 1), "opened", "low"),  # 13 of 20
             (date(2025, 3, 2), "escalated", "high"),  # 18 of 45
-            (date(2025, 3, 4), "resolved", None),  # 168 of 195, and the 3rd was never evaluated
+            (date(2025, 3, 5), "resolved", None),  # 168 of 195 since the 4th; the 3rd was never evaluated
             (date(2025, 3, 6), "reopened", "low"),  # 168 of 255
         ]
         alerts = connection.execute(

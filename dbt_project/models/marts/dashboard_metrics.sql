@@ -1,3 +1,5 @@
+{{ config(tags=['analytics']) }}
+
 {%- set measures = [
     'usage_count', 'success_rate', 'average_rating',
     'average_response_time_ms', 'total_tokens', 'total_cost',

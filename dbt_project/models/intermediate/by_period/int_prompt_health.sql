@@ -6,8 +6,9 @@ prompts as (
     select * from {{ ref('int_prompts') }}
 ),
 
-rule_results as (
-    select * from {{ ref('int_rule_results') }}
+limits as (
+    select * from {{ ref('int_alert_limits') }}
+    where affects_health
 ),
 
 targets as (
@@ -17,13 +18,25 @@ targets as (
 -- too little use says nothing of how well a prompt works
 crossed as (
     select
-        period,
-        prompt_id,
-        bool_or(is_evaluated) as is_evaluated,
-        bool_or(is_crossed) as is_crossed
-    from rule_results
-    where not needs_established_prompt
-    group by period, prompt_id
+        metrics.period,
+        metrics.prompt_id,
+        bool_or(
+            metrics.observed_value is not null
+            and metrics.sample_size >= limits.minimum_sample
+        ) as is_evaluated,
+        bool_or(
+            metrics.sample_size >= limits.minimum_sample
+            and case limits.comparator
+                when 'above' then metrics.observed_value > limits.threshold
+                else metrics.observed_value < limits.threshold
+            end
+        ) as is_crossed
+    from metrics
+    inner join limits
+        on
+            metrics.prompt_id = limits.prompt_id
+            and metrics.metric = limits.metric
+    group by metrics.period, metrics.prompt_id
 ),
 
 -- a prompt's own target goes before its domain's, that before the one for all

@@ -1,5 +1,3 @@
-{{ config(tags=['analytics']) }}
-
 with comparisons as (
     select * from {{ ref('stg_analytics__prompt_comparisons') }}
     where as_of_date = {{ as_of_date() }}

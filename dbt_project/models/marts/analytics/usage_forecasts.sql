@@ -1,5 +1,3 @@
-{{ config(tags=['analytics']) }}
-
 with forecasts as (
     select * from {{ ref('stg_analytics__usage_forecasts') }}
     where as_of_date = {{ as_of_date() }}
