@@ -37,7 +37,8 @@ _WHERE = "marts.performance_alerts"
 
 @dataclass(frozen=True)
 class Alert:
-    """An alert as it stands now. ``owner`` looks after its rule or its prompt; ``assigned_to`` is to see to it.
+    """An alert as it stands now. ``owner`` looks after its rule or prompt; ``assigned_to`` is to see to it.
+
     ``prompt_id`` is None where it is of a source or of all prompts together.
 
     ``until_on`` is the end of a snooze that holds; ``is_overdue``: due before today, and not resolved.
