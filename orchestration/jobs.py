@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
@@ -9,8 +11,15 @@ NIGHTLY = "nightly"
 REFRESH = "refresh"
 REPORT = dg.AssetKey(["reports", "nightly_report"])
 MAIL = dg.AssetKey(["reports", "digest_mail"])
-# where this step alone has failed, the report is made
-MAIL_STEP = MAIL.to_python_identifier()
+NOTICES = dg.AssetKey(["reports", "alert_notices"])
+# what reaches people
+SENDING = (MAIL, NOTICES)
+
+
+def is_report_made(failed_steps: Iterable[str]) -> bool:
+    """Whether a failed run has made its report: nothing failed but what reaches people."""
+    failed = set(failed_steps)
+    return bool(failed) and failed <= {key.to_python_identifier() for key in SENDING}
 
 
 def jobs() -> list[UnresolvedAssetJobDefinition]:
@@ -24,7 +33,7 @@ def jobs() -> list[UnresolvedAssetJobDefinition]:
         ),
         dg.define_asset_job(
             REFRESH,
-            selection=dg.AssetSelection.all() - dg.AssetSelection.assets(MAIL),
+            selection=dg.AssetSelection.all() - dg.AssetSelection.assets(*SENDING),
             executor_def=dg.in_process_executor,
             description="What came late for the day that has ended, in marts and report; sends nothing.",
         ),

@@ -19,7 +19,7 @@ import psutil
 from orchestration import instance, metadata, reporting, warehouse
 from orchestration.definitions import compose
 from orchestration.errors import PrismError
-from orchestration.jobs import MAIL, MAIL_STEP, NIGHTLY
+from orchestration.jobs import NIGHTLY, SENDING, is_report_made
 from orchestration.partitions import check_as_of_date, last_ended_day
 from orchestration.settings import Settings
 from reports.errors import ReportError
@@ -61,12 +61,12 @@ def run(
             instance=dagster,
             partition_key=day.isoformat(),
             raise_on_error=False,
-            asset_selection=None if send else sorted(job.asset_layer.selected_asset_keys - {MAIL}),
+            asset_selection=None if send else sorted(job.asset_layer.selected_asset_keys - set(SENDING)),
             tags={_PROCESS_TAG: _process(os.getpid())},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
     failures = list(_failures(result))
-    if not result.success and set(result.get_failed_step_keys()) != {MAIL_STEP}:
+    if not result.success and not is_report_made(result.get_failed_step_keys()):
         try:
             reporting.tell_owner(house, settings, day, failures, result.run_id)
         except ReportError as error:

@@ -1,23 +1,29 @@
 """What happens by itself: a load when files have come to rest in a landing folder, a mail to the owner
-when a run has failed.
+when a run has failed, the notices that waited for the morning.
 
-Thin: which files count is decided by the sources, moving them away belongs to the load, and what the owner
-reads to `reporting`.
+Thin: which files count is decided by the sources, moving them away belongs to the load, what the owner
+reads to `reporting`, and what is due to whom to `alerting.notices`.
 """
 
 import hashlib
+from datetime import UTC, datetime
 
 import dagster as dg
 
 from orchestration import metadata, reporting
+from orchestration.alerting import notices
 from orchestration.errors import PrismError
-from orchestration.jobs import MAIL_STEP
+from orchestration.jobs import is_report_made
 from orchestration.partitions import as_of_date
 from orchestration.resources import Prism
 from orchestration.settings import FileSource, Settings
 from orchestration.sources.open import waiting
+from reports.outbox import Patience
 
 _EVERY_SECONDS = 30
+_EVERY_SECONDS_FOR_NOTICES = 600
+# a sensor has a minute: what is not taken at once waits for the next tick
+_WITHOUT_PAUSES = Patience(timeout=10, deadline=30, pauses=())
 
 
 def owner_hears() -> dg.SensorDefinition:
@@ -31,13 +37,37 @@ def owner_hears() -> dg.SensorDefinition:
     def tell_owner(context: dg.RunFailureSensorContext, prism: Prism) -> None:
         day = context.partition_key
         events = context.get_step_failure_events()
-        if day is not None and {event.step_key for event in events} != {MAIL_STEP}:
+        if day is not None and not is_report_made(event.step_key for event in events if event.step_key):
             failures = [metadata.failure(event) for event in events]
             told = failures or [context.failure_event.message or "the run ended before its first step"]
             run_id = context.dagster_run.run_id
             reporting.tell_owner(prism.warehouse, prism.settings, as_of_date(day), told, run_id)
 
     return tell_owner
+
+
+def notice_sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """What sends the notices that wait: over once the quiet hours are, again where a channel was down. On by
+    default; none where nobody is to be told."""
+    if not settings.config.alerts.routes:
+        return []
+
+    @dg.sensor(
+        name="notices_due",
+        minimum_interval_seconds=_EVERY_SECONDS_FOR_NOTICES,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Sends the alert notices that are due: after quiet hours, or where a channel was down.",
+    )
+    def notices_due(_: dg.SensorEvaluationContext, prism: Prism) -> dg.SkipReason:
+        try:
+            told = notices.notify(
+                prism.warehouse, prism.settings, now=datetime.now(UTC), patience=_WITHOUT_PAUSES
+            )
+        except PrismError as error:
+            return dg.SkipReason(str(error))
+        return dg.SkipReason("\n".join(told.lines))
+
+    return [notices_due]
 
 
 def landing_sensors(settings: Settings) -> list[dg.SensorDefinition]:

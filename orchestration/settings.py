@@ -210,6 +210,9 @@ FileSource = FilesSource | LangfuseSource | OpenTelemetrySource | HeliconeSource
 SAMPLE = ApplicationSource(name="sample", type="application", schema="app")
 
 
+_ADDRESS = re.compile(r"[^@\s,;<>\"']+@[^@\s,;<>\"']+")
+
+
 class Reports(_Frozen):
     """Who gets which report, and when it is made."""
 
@@ -224,7 +227,7 @@ class Reports(_Frozen):
     @classmethod
     def _addresses(cls, value: Any) -> Any:
         for address in [value] if isinstance(value, str) else value or ():
-            if not re.fullmatch(r"[^@\s,;<>\"']+@[^@\s,;<>\"']+", address):
+            if not _ADDRESS.fullmatch(address):
                 raise ValueError(f"{address!r} is not a mail address")
         return value
 
@@ -234,6 +237,69 @@ class Reports(_Frozen):
         if len(value.split()) != 5:
             raise ValueError(f"{value!r} is not a cron expression of five fields")
         return value
+
+
+class Route(_Frozen):
+    """Which alerts' notices go where: all that meet every condition.
+
+    ``to``: addresses, the ``owner`` of the alert's prompt, names of channels. ``severity`` is the lowest.
+    """
+
+    to: tuple[str, ...] = Field(min_length=1)
+    severity: Literal["low", "medium", "high"] = "low"
+    domains: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+
+
+class Alerts(_Frozen):
+    """Who hears of alerts that open, escalate or are resolved, where and when.
+
+    ``channels``: a name -> a URL that apprise knows; it may hold a secret, and never shows. ``most`` alerts
+    stand in a message, the rest is summed up.
+    """
+
+    routes: tuple[Route, ...] = ()
+    channels: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    quiet_hours: str | None = None
+    timezone: str | None = None
+    most: int = Field(default=20, ge=1, le=50)
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str | None) -> str | None:
+        return None if name is None else _zone(name)
+
+    @field_validator("quiet_hours")
+    @classmethod
+    def _two_times(cls, value: str | None) -> str | None:
+        if value is not None:
+            clock = "([01][0-9]|2[0-3]):[0-5][0-9]"
+            ends = value.split("-")
+            if not re.fullmatch(f"{clock}-{clock}", value) or ends[0] == ends[1]:
+                raise ValueError(f"{value!r} is not a span of hours such as 22:00-07:00")
+        return value
+
+    @field_validator("channels")
+    @classmethod
+    def _known_channels(cls, channels: Mapping[str, str]) -> Mapping[str, str]:
+        from orchestration.alerting.chat import is_known  # noqa: PLC0415 - only where there are channels
+
+        for name, url in channels.items():
+            if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", name) or name == "owner":
+                raise ValueError(f"{name!r} can't be the name of a channel: small letters, digits, _ and -")
+            if not is_known(url):
+                raise ValueError(f"the URL of {name} is none that apprise knows")
+        return channels
+
+    @model_validator(mode="after")
+    def _known_recipients(self) -> Alerts:
+        for route in self.routes:
+            for recipient in route.to:
+                if recipient not in ("owner", *self.channels) and not _ADDRESS.fullmatch(recipient):
+                    raise ValueError(
+                        f"{recipient!r} is neither a mail address nor `owner` nor a name of `channels`"
+                    )
+        return self
 
 
 class Privacy(_Frozen):
@@ -250,6 +316,7 @@ class Config(_Frozen):
     start_date: date = date(2020, 1, 1)
     sources: tuple[Source, ...] = ()
     reports: Reports = Reports()
+    alerts: Alerts = Alerts()
     privacy: Privacy = Privacy()
 
     @field_validator("timezone")
@@ -295,6 +362,11 @@ class Settings(_Frozen):
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.config.timezone)
+
+    @property
+    def alerts_zone(self) -> ZoneInfo:
+        """The zone that quiet hours are in."""
+        return ZoneInfo(self.config.alerts.timezone or self.config.timezone)
 
     def hmac_key(self) -> bytes:
         """The key for pseudonyms: the variable's, else one made once in ``PRISM_HOME`` (mode 0600)."""

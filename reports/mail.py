@@ -34,6 +34,7 @@ from reports.options import ReportOptions
 from reports.views.common import QUALITY_DAYS
 from reports.views.digest import Digest, digest
 from reports.views.failure import FailureNotice
+from reports.views.notice import Notice
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "mail"
 # Gmail cuts a mail's HTML at 102 KB, and with it the end of the page.
@@ -44,6 +45,10 @@ _CHART_ID = "trend@prism"
 _REPORT, _AS_OF = "X-Prism-Report", "X-Prism-As-Of"
 # Marks that turn the direction of text around: a name with one could make a line read as something else.
 _DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# What chats may read as a mention, a link or a markup: angle quotes, full-width and other look-alikes.
+_LOOK_ALIKES = str.maketrans("<>@[]`*_~|", "\u2039\u203a\uff20\uff3b\uff3d\u02cb\u2217\uff3f\u223c\u00a6")
+# The name of the notices' rows in the outbox.
+ALERT_NOTICE = "alert notice"
 
 
 @dataclass(frozen=True)
@@ -79,21 +84,12 @@ def render_digest(view: Digest) -> Content:
 
     Raises :class:`ReportError` for a broken template, and for more than :data:`MOST_HTML_BYTES` of HTML.
     """
-    html = css_inline.CSSInliner(keep_at_rules=True, load_remote_stylesheets=False).inline(
-        _render("digest.html", html=True, digest=view, chart_id=_CHART_ID)
-    )
-    size = len(html.encode())
-    if size > MOST_HTML_BYTES:
-        raise ReportError(
-            f"the mail's HTML has {size:,} bytes, over the {MOST_HTML_BYTES:,} that are allowed",
-            where=str(TEMPLATES / "digest.html"),
-        )
     return Content(
         report="digest",
         as_of_date=view.as_of_date,
         subject=view.subject,
         text=_render("digest.txt", html=False, digest=view).replace(fmt.THIN, " "),
-        html=html,
+        html=_inlined("digest.html", digest=view, chart_id=_CHART_ID),
         chart=trend_png(view) if view.trend else None,
     )
 
@@ -106,6 +102,28 @@ def render_failure_notice(view: FailureNotice) -> Content:
         subject=view.subject,
         text=_render("failure.txt", html=False, notice=view).replace(fmt.THIN, " "),
     )
+
+
+def render_notice(view: Notice) -> Content:
+    """Both forms of an alert notice. Raises :class:`ReportError` as :func:`render_digest` does."""
+    return Content(
+        report=ALERT_NOTICE,
+        as_of_date=view.as_of_date,
+        subject=view.subject,
+        text=_render("notice.txt", html=False, notice=view).replace(fmt.THIN, " "),
+        html=_inlined("notice.html", notice=view),
+    )
+
+
+def render_chat(view: Notice) -> tuple[str, str]:
+    """Title and text of an alert notice for a chat or a webhook.
+
+    Names come from data, and chats read marks in them: what could be a mention, a link or a markup is
+    replaced by its look-alike. The report's own address stands apart from them.
+    """
+    text = _render("notice_chat.txt", html=False, notice=view).replace(fmt.THIN, " ").strip()
+    text = text.translate(_LOOK_ALIKES)
+    return view.subject, f"{text}\n\n{view.report_url}" if view.report_url else text
 
 
 def message_id(report: str, as_of_date: date, recipient: str, sender: str) -> str:
@@ -272,6 +290,20 @@ def _plain(value: Any) -> Any:
         return value
     kept = {"Cc": " ", "Zl": " ", "Zp": " ", "Cs": "\ufffd"}
     return "".join(kept.get(unicodedata.category(character), character) for character in value)
+
+
+def _inlined(name: str, **view: Any) -> str:
+    """A mail's HTML with its styles where mail programs look for them."""
+    html = css_inline.CSSInliner(keep_at_rules=True, load_remote_stylesheets=False).inline(
+        _render(name, html=True, **view)
+    )
+    size = len(html.encode())
+    if size > MOST_HTML_BYTES:
+        raise ReportError(
+            f"the mail's HTML has {size:,} bytes, over the {MOST_HTML_BYTES:,} that are allowed",
+            where=str(TEMPLATES / name),
+        )
+    return html
 
 
 def _render(name: str, *, html: bool, **view: Any) -> str:

@@ -140,6 +140,13 @@ _ALERTS: Mapping[str, str] = {
     "message": "text",
     "recommendation": "text",
 }
+_ALERT_EVENTS: Mapping[str, str] = {
+    "alert_id": "text",
+    "event_on": "date",
+    "event": "text",
+    "previous_severity": "text",
+    "severity": "text",
+}
 _PROMPTS: Mapping[str, str] = {
     "prompt_id": "text",
     "prompt_name": "text",
@@ -514,6 +521,17 @@ class Marts:
             _ALERTS,
             "array_position(array['high', 'medium', 'low'], severity::text), first_detected_on, alert_id",
         )
+
+    def alert_events(self, first_day: date) -> pd.DataFrame:
+        """`alert_events` from a day on, in the order they came."""
+        wanted = sql.SQL(", ").join(
+            sql.SQL("{}::{}").format(sql.Identifier(column), sql.SQL(_CASTS[kind]))
+            for column, kind in _ALERT_EVENTS.items()
+        )
+        query = sql.SQL(
+            "select {} from {} where event_on >= %(first)s order by event_on, alert_id, event"
+        ).format(wanted, self._table("alert_events"))
+        return self._frame(query, _ALERT_EVENTS, {"first": first_day})
 
     def prompts(self) -> pd.DataFrame:
         """`prompts`: one row a prompt, unlisted ones too."""

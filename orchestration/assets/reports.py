@@ -1,13 +1,15 @@
 """The report and its mail as assets: made from green marts, kept, sent. Thin over `reporting`."""
 
 import json
+from datetime import UTC, datetime
 
 import dagster as dg
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster_dbt import DbtProject
 
 from orchestration import builds, metadata, reporting
-from orchestration.jobs import MAIL, REPORT
+from orchestration.alerting import notices
+from orchestration.jobs import MAIL, NOTICES, REPORT
 from orchestration.partitions import as_of_date
 from orchestration.resources import Prism
 
@@ -15,7 +17,7 @@ _OWNERS = ["team:analytics"]
 
 
 def report_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """The report's pages with the digest, and the digest's way to its recipients."""
+    """The report's pages with the digest, and what reaches people: the digest, the notices of alerts."""
 
     @dg.asset(
         key=REPORT,
@@ -66,7 +68,29 @@ def report_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> l
             raise dg.Failure(description="\n".join(sending.lines), allow_retries=False)
         return dg.MaterializeResult(metadata={metadata.SUMMARY: "\n".join(sending.lines)})
 
-    return [nightly_report, digest_mail]
+    @dg.asset(
+        key=NOTICES,
+        # not after the digest: an address that its server refuses must not silence the alerts
+        deps=[REPORT, dg.AssetKey(["marts", "alert_events"])],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
+        group_name="reports",
+        kinds={"email"},
+        owners=_OWNERS,
+        description="Tells of alerts that opened, escalated or were resolved: each change once to each.",
+    )
+    def alert_notices(context: dg.AssetExecutionContext, prism: Prism) -> dg.MaterializeResult[None]:
+        with prism.warehouse.connect() as connection:
+            newest = builds.marts_as_of_date(connection)
+        if context.run.tags.get(BACKFILL_ID_TAG) or newest != as_of_date(context.partition_key):
+            told = f"Notices: none, {context.partition_key} is an old date made anew"
+            return dg.MaterializeResult(metadata={metadata.SUMMARY: told})
+        notified = notices.notify(prism.warehouse, prism.settings, now=datetime.now(UTC))
+        if notified.unsent:
+            raise dg.Failure(description="\n".join(notified.lines), allow_retries=False)
+        return dg.MaterializeResult(metadata={metadata.SUMMARY: "\n".join(notified.lines)})
+
+    return [nightly_report, digest_mail, alert_notices]
 
 
 def _marts_of(project: DbtProject, exposure: str) -> list[dg.AssetKey]:

@@ -191,6 +191,27 @@ def note_command(
         )
 
 
+@alerts.command("notify")
+def notify_command(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say who would be told what, and why; send nothing.")
+    ] = False,
+) -> None:
+    """Sends the notices that are due now, each change to each recipient once; in quiet hours none."""
+    from orchestration.alerting import notices
+
+    settings, house = _house()
+    told = notices.notify(house, settings, now=datetime.now(UTC), dry_run=dry_run)
+    for line in told.lines:
+        print(line)
+    if told.unsent:
+        raise PrismError(
+            f"{told.unsent} notices that were due did not go out",
+            where="prism alerts notify",
+            mend="Mend what the lines above say, and call it again: nobody is told the same twice.",
+        )
+
+
 def _house() -> tuple[Settings, Warehouse]:
     from orchestration import warehouse
 

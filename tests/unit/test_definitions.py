@@ -11,7 +11,7 @@ import pytest
 from orchestration.dbt import target_path
 from orchestration.definitions import compose
 from orchestration.errors import PrismError
-from orchestration.jobs import MAIL
+from orchestration.jobs import MAIL, NOTICES
 from orchestration.partitions import check_as_of_date, last_ended_day
 from orchestration.settings import Settings, load_settings
 
@@ -86,7 +86,10 @@ def test_the_nightly_job_makes_all_of_a_day_in_one_process(definitions: dg.Defin
         assert job.executor_def is dg.in_process_executor
     graph = definitions.resolve_asset_graph()
     assert nightly.asset_layer.selected_asset_keys == graph.materializable_asset_keys
-    assert nightly.asset_layer.selected_asset_keys - refresh.asset_layer.selected_asset_keys == {MAIL}
+    assert nightly.asset_layer.selected_asset_keys - refresh.asset_layer.selected_asset_keys == {
+        MAIL,
+        NOTICES,
+    }
 
 
 @pytest.mark.parametrize(("name", "status"), [("nightly", "RUNNING"), ("hourly_refresh", "STOPPED")])

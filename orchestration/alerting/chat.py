@@ -1,0 +1,78 @@
+"""One message to one chat or webhook through apprise, and what became of it.
+
+Knows no alert and no ledger. A URL may hold a secret: nothing of it is logged, told or kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from reports.smtp import Reply
+
+# What apprise's plugins log of an answer, and of a connection that never was; its result has no field for it.
+_STATUS = re.compile(r"error=(\d{3})\b")
+_NOT_CONNECTED = re.compile(r"Failed to establish a new connection|ConnectTimeout|Failed to resolve")
+
+
+def is_known(url: str) -> bool:
+    """Whether apprise has a service for the URL; sends nothing."""
+    import apprise  # noqa: PLC0415 - seldom needed
+
+    with _privately():
+        return apprise.Apprise.instantiate(url, suppress_exceptions=True) is not None
+
+
+def send(url: str, title: str, text: str, *, seconds: float) -> Reply:
+    """Sends plain text, waiting ``seconds`` at most.
+
+    ``retry`` where the service can't be reached or can't take it now (429, 5xx), ``failed`` where it refuses
+    (other answers), ``uncertain`` where no answer came: it may have taken the message.
+    """
+    import apprise  # noqa: PLC0415 - seldom needed
+
+    with _privately():
+        services = apprise.Apprise()
+        if not services.add(url):
+            return Reply("failed", "apprise does not know this kind of URL")
+        result = services.notify(
+            body=text,
+            title=title,
+            body_format=apprise.NotifyFormat.TEXT,
+            interpret_escapes=False,
+            timeout=seconds,
+            log_level=logging.DEBUG,
+        )
+    if result:
+        return Reply("sent", "taken")
+    told = " ".join(entry.message for entry in result.logs())
+    if status := _STATUS.search(told):
+        code = int(status[1])
+        return Reply("retry" if code in (408, 425, 429) or code >= 500 else "failed", f"HTTP {code}")
+    if result.status is apprise.AppriseResultStatus.TIMEOUT:
+        return Reply("uncertain", f"no end within {seconds:g} s")
+    if _NOT_CONNECTED.search(told):
+        return Reply("retry", "no connection")
+    return Reply("uncertain", "no answer")
+
+
+@contextmanager
+def _privately() -> Iterator[None]:
+    """apprise logs URLs and messages, and what it calls logs paths: nothing of it goes further than the
+    result, which has it all."""
+    loggers = [logging.getLogger("apprise"), logging.getLogger("urllib3")]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    handler = logging.NullHandler()
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.propagate = False
+    loggers[0].setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        for logger, (level, propagated) in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagated

@@ -1,0 +1,553 @@
+"""Notices of alerts against real SMTP and web servers, which take, refuse, stall and hang up."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from orchestration.alerting import actions, notices
+from orchestration.alerting.notices import Notified, notify
+from orchestration.errors import PrismError
+from orchestration.settings import Settings, load_settings
+from orchestration.warehouse import Warehouse
+from reports.outbox import Patience
+from tests.dbt import run_dbt
+from tests.integration.test_outbox_delivery import Mailbox, running
+from tests.ports import free_port
+from tests.unit.mail_samples import HOSTILE
+
+pytestmark = pytest.mark.integration
+
+DAY = date(2026, 11, 21)
+NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
+QUICK = Patience(timeout=5, deadline=20, lease=60, pauses=(0.0,), backoff=(3600,))
+
+
+class Webhook:
+    """A web server on loopback that keeps what was posted and answers as it was told to: a status, ``stall``
+    or ``reset``, used up one by one; 200 after that."""
+
+    def __init__(self) -> None:
+        self.posted: list[dict[str, Any]] = []
+        self.answers: list[int | str] = []
+        self.stalling = threading.Event()
+        self.ended = threading.Event()
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                answer = hook.answers.pop(0) if hook.answers else 200
+                hook.posted.append(json.loads(body))
+                if answer == "stall":
+                    hook.stalling.set()
+                    hook.ended.wait(30)
+                    return
+                if answer == "reset":
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    return
+                self.send_response(int(answer))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"json://hook:s3cret@127.0.0.1:{self.server.server_port}/t0ken"
+
+    @property
+    def texts(self) -> list[str]:
+        return [f"{one['title']}\n{one['message']}" for one in self.posted]
+
+
+@pytest.fixture
+def hook() -> Iterator[Webhook]:
+    hook = Webhook()
+    thread = threading.Thread(target=hook.server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield hook
+    hook.ended.set()
+    hook.server.shutdown()
+    hook.server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def marts(module_warehouse: Warehouse) -> Warehouse:
+    """The marts as dbt makes them, empty, for tests to write the nights into that they are about."""
+    run_dbt(module_warehouse, "seed")
+    run_dbt(module_warehouse, "run", "--select", "path:models", vars={"as_of_date": DAY.isoformat()})
+    with module_warehouse.connect() as connection:
+        for table, column in connection.execute(
+            "select c.table_name, c.column_name from information_schema.columns as c"
+            " where c.table_schema = 'marts' and c.is_nullable = 'NO' and c.table_name in"
+            " ('performance_alerts', 'alert_events', 'prompts', 'dashboard_metrics')"
+            " and c.column_name not in"
+            " (select column_name from information_schema.key_column_usage where table_schema = 'marts')"
+        ).fetchall():
+            connection.execute(
+                sql.SQL("alter table {} alter column {} drop not null").format(
+                    sql.Identifier("marts", table), sql.Identifier(column)
+                )
+            )
+    return module_warehouse
+
+
+@dataclass
+class Life:
+    """Nights of alerts, written as the marts would have them."""
+
+    connection: psycopg.Connection[Any]
+    owners: Mapping[str, str | None] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    domains: Mapping[str, str] = field(default_factory=dict)
+    alerts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    events: list[tuple[str, date, str, str | None, str | None]] = field(default_factory=list)
+
+    def night(self, day: date, *events: tuple[str, str, str], state: str = "green") -> None:
+        """One more night: each event as (alert, event, severity); an alert's prompt has its name."""
+        for alert, event, severity in events:
+            row = self.alerts.setdefault(alert, {"severity": severity, "since": day, "over": None})
+            before = row["severity"] if event in ("escalated", "resolved") else None
+            row |= {"severity": severity, "over": day if event == "resolved" else None}
+            self.events.append((alert, day, event, before, None if event == "resolved" else severity))
+        self._write(day)
+        self.connection.execute(
+            "insert into ops.builds (as_of_date, marts_schema, started_at, finished_at, state)"
+            " values (%s, 'marts', now(), now(), %s)",
+            [day, state],
+        )
+
+    def _write(self, day: date) -> None:
+        execute = self.connection.execute
+        execute(
+            "truncate marts.performance_alerts, marts.alert_events, marts.prompts, marts.dashboard_metrics,"
+            " marts.prompt_performance_summary, marts.top_performing_prompts"
+        )
+        execute("insert into marts.dashboard_metrics (as_of_date, period) values (%s, 'month')", [day])
+        for alert, row in self.alerts.items():
+            name, domain = self.names.get(alert, f"prompt {alert}"), self.domains.get(alert, "support")
+            execute(
+                "insert into marts.prompts (as_of_date, prompt_id, prompt_name, display_name, owner, domain)"
+                " values (%s, %s, %s, %s, %s, %s)",
+                [day, f"p-{alert}", name, name, self.owners.get(alert), domain],
+            )
+            execute(
+                "insert into marts.performance_alerts (as_of_date, alert_id, prompt_id, prompt_name, domain,"
+                " rule, severity, period, observed_value, threshold, sample_size, first_detected_on,"
+                " last_detected_on, days_open, resolved_on, state, message, recommendation)"
+                " values (%s, %s, %s, %s, %s, 'poor_success_rate', %s, 'month', 0.4, 0.7, 40, %s, %s, 1, %s,"
+                " %s, 'Success rate 40 %%.', 'Read the failed calls.')",
+                [day, alert, f"p-{alert}", name, domain, row["severity"], row["since"], day, row["over"],
+                 "open" if row["over"] is None else "resolved"],
+            )  # fmt: skip
+        for alert, on, event, before, severity in self.events:
+            execute(
+                "insert into marts.alert_events (as_of_date, alert_id, event_on, event, prompt_id, rule,"
+                " previous_severity, severity) values (%s, %s, %s, %s, %s, 'poor_success_rate', %s, %s)",
+                [day, alert, on, event, f"p-{alert}", before, severity],
+            )
+
+
+@pytest.fixture
+def life(marts: Warehouse) -> Iterator[Life]:
+    with marts.connect(autocommit=True) as connection:
+        connection.execute("alter table ops.alert_actions disable trigger alert_actions_only_grow")
+        connection.execute(
+            "truncate ops.alert_actions, ops.notice_events, ops.notices, ops.deliveries, ops.outbox,"
+            " ops.builds"
+        )
+        connection.execute("alter table ops.alert_actions enable trigger alert_actions_only_grow")
+        yield Life(connection)
+
+
+@dataclass
+class House:
+    """Settings of a test's own over the module's marts."""
+
+    warehouse: Warehouse
+    folder: Path
+    text: str
+    variables: dict[str, str]
+
+    @property
+    def settings(self) -> Settings:
+        (self.folder / "prism.yaml").write_text(self.text, encoding="utf-8")
+        return load_settings(self.variables, self.folder)
+
+    def tell(self, now: datetime = NOW, **options: Any) -> Notified:
+        return notify(self.warehouse, self.settings, now=now, patience=QUICK, sleep=lambda _: None, **options)
+
+
+@pytest.fixture
+def house(marts: Warehouse, hook: Webhook, tmp_path: Path) -> House:
+    text = """
+reports: {sender: prism@example.com, base_url: https://reports.example.com/prism}
+alerts:
+  channels: {team: "${TEAM_URL}"}
+  routes:
+    - {to: [owner], severity: medium}
+    - {to: [team]}
+"""
+    return House(marts, tmp_path, text, {"TEAM_URL": hook.url})
+
+
+def at(day: date) -> datetime:
+    """The morning after a night."""
+    return datetime(day.year, day.month, day.day, 9, tzinfo=UTC) + timedelta(days=1)
+
+
+def subjects(mailbox: Mailbox) -> list[tuple[str, str]]:
+    return [
+        (recipient, str(message_from_bytes(content, _class=EmailMessage, policy=policy.default)["Subject"]))
+        for recipient, content in mailbox.taken
+    ]
+
+
+def test_each_change_is_told_once_to_each_in_one_message_a_recipient_and_night(
+    life: Life, house: House, hook: Webhook
+) -> None:
+    life.owners = {"aaaa-1": "ann@example.com", "aaaa-2": "bob@example.com", "aaaa-3": "ann@example.com"}
+    mailbox = Mailbox()
+    with running(mailbox) as address:
+        house.variables["PRISM_SMTP_URL"] = f"smtp://{address}"
+        life.night(
+            DAY,
+            ("aaaa-1", "opened", "high"), ("aaaa-2", "opened", "medium"),
+            ("aaaa-3", "reopened", "high"), ("aaaa-4", "opened", "low"),
+        )  # fmt: skip
+        first = house.tell()
+        assert first.unsent == 0
+        again = house.tell()
+        life.night(DAY)  # the same night, built again
+        once_more = house.tell()
+        tomorrow = DAY + timedelta(days=1)
+        life.night(tomorrow, ("aaaa-1", "eased", "low"), ("aaaa-4", "escalated", "high"))
+        house.tell(at(tomorrow))
+        later = DAY + timedelta(days=2)
+        life.night(later, ("aaaa-1", "resolved", "low"), ("aaaa-2", "resolved", "medium"))
+        house.tell(at(later))
+    assert subjects(mailbox) == [
+        ("ann@example.com", "Prism 2026-11-21: 2 new high alerts"),
+        ("bob@example.com", "Prism 2026-11-21: 1 new medium alert"),
+        ("ann@example.com", "Prism 2026-11-23: 1 resolved"),
+        ("bob@example.com", "Prism 2026-11-23: 1 resolved"),
+    ]
+    assert [one["title"] for one in hook.posted] == [
+        "Prism 2026-11-21: 2 new high alerts, 1 new medium alert, 1 new low alert",
+        "Prism 2026-11-22: 1 escalated to high",
+        "Prism 2026-11-23: 2 resolved",
+    ]
+    assert (again.lines, once_more.lines) == (("Notices: nothing was due.",),) * 2
+    assert "LOW · NEW · prompt aaaa-4 (support)" in hook.texts[0]
+    assert "Advice: Read the failed calls." in hook.texts[0]
+    assert hook.texts[0].endswith("https://reports.example.com/prism/2026-11-21/alerts.html")
+
+
+def test_a_change_that_comes_with_a_later_build_of_a_night_is_told_with_the_next(
+    life: Life, house: House, hook: Webhook
+) -> None:
+    life.night(DAY, ("aaaa-1", "opened", "high"))
+    house.tell()
+    life.night(DAY, ("aaaa-2", "opened", "high"))
+    assert house.tell().lines == ("Notices: nothing was due.",)
+    tomorrow = DAY + timedelta(days=1)
+    life.night(tomorrow)
+    house.tell(at(tomorrow))
+    assert ["prompt aaaa-2" in text for text in hook.texts] == [False, True]
+
+
+def test_what_somebody_knows_of_is_quiet_until_it_escalates(
+    life: Life, house: House, hook: Webhook, marts: Warehouse
+) -> None:
+    said: dict[str, Any] = {"by": "ann", "now": NOW, "zone": house.settings.zone}
+    life.night(DAY, *((f"aaaa-{n}", "opened", "low") for n in range(1, 5)))
+    with marts.connect(autocommit=True) as connection:
+        actions.acknowledge(connection, ["aaaa-1"], **said)
+        actions.snooze(connection, ["aaaa-2"], until_on=DAY + timedelta(days=9), **said)
+        actions.resolve(connection, ["aaaa-3"], **said)
+    house.tell()
+    assert [one["title"] for one in hook.posted] == ["Prism 2026-11-21: 1 new low alert"]
+    tomorrow = DAY + timedelta(days=1)
+    life.night(tomorrow, ("aaaa-1", "escalated", "high"), ("aaaa-2", "resolved", "low"))
+    house.tell(at(tomorrow))
+    assert [one["title"] for one in hook.posted[1:]] == ["Prism 2026-11-22: 1 escalated to high"]
+    assert "HIGH · ESCALATED FROM LOW · prompt aaaa-1" in hook.texts[1]
+
+
+def test_an_end_is_told_to_those_alone_who_heard_of_the_beginning(
+    life: Life, house: House, hook: Webhook
+) -> None:
+    life.night(DAY, ("aaaa-1", "opened", "low"), ("aaaa-2", "opened", "low"))
+    life.night(DAY + timedelta(days=1), ("aaaa-2", "resolved", "low"))
+    house.tell(at(DAY + timedelta(days=1)))
+    assert [one["title"] for one in hook.posted] == ["Prism 2026-11-22: 1 new low alert"]
+
+
+def test_changes_of_long_ago_are_no_news(life: Life, house: House, hook: Webhook) -> None:
+    old = DAY - timedelta(days=notices.NEWS_DAYS)
+    life.night(old, ("aaaa-1", "opened", "high"))
+    life.night(old + timedelta(days=1), ("aaaa-2", "opened", "high"))  # a night whose notices never left
+    life.night(DAY)
+    house.tell()
+    [text] = hook.texts
+    assert "aaaa-2" in text and "aaaa-1" not in text
+
+
+def test_quiet_hours_put_off_what_is_due_until_they_are_over(
+    life: Life, house: House, hook: Webhook, marts: Warehouse
+) -> None:
+    house.text += '  quiet_hours: "22:00-07:00"\n  timezone: Europe/Berlin\n'
+    life.night(DAY, ("aaaa-1", "opened", "high"), ("aaaa-2", "opened", "high"))
+    night = datetime(2026, 11, 22, 1, 30, tzinfo=UTC)
+    assert house.tell(night).lines == ("Notices: quiet until 07:00 (CET), 1 wait.",)
+    assert hook.posted == []
+    with marts.connect(autocommit=True) as connection:
+        actions.acknowledge(connection, ["aaaa-2"], by="ann", now=night, zone=house.settings.zone)
+    house.tell(datetime(2026, 11, 22, 6, 0, tzinfo=UTC))  # 07:00 in Berlin
+    assert [one["title"] for one in hook.posted] == ["Prism 2026-11-21: 1 new high alert"]
+
+
+def test_a_message_is_capped_and_sums_up_the_rest(life: Life, house: House, hook: Webhook) -> None:
+    house.text += "  most: 2\n"
+    severities = ["low", "high", "medium", "high", "low"]
+    life.night(DAY, *((f"aaaa-{n}", "opened", severity) for n, severity in enumerate(severities)))
+    house.tell()
+    [text] = hook.texts
+    assert text.count("· NEW ·") == 2 and text.count("HIGH · NEW") == 2
+    assert "And 3 more: 1 medium, 2 low." in text
+    with life.connection.cursor() as cursor:  # and all five are told: none comes again
+        assert cursor.execute("select count(*) from ops.notice_events").fetchone() == (5,)
+
+
+@pytest.mark.parametrize("state", ["red", "running"])
+def test_nobody_is_told_anything_by_a_build_that_is_not_good(
+    life: Life, house: House, hook: Webhook, state: str
+) -> None:
+    life.night(DAY, ("aaaa-1", "opened", "high"), state=state)
+    with pytest.raises(PrismError, match=f"of the newest it is {state}"):
+        house.tell()
+    assert hook.posted == []
+    assert life.connection.execute("select count(*) from ops.notices").fetchone() == (0,)
+
+
+def test_a_dry_run_says_who_would_hear_what_and_why_and_changes_nothing(
+    life: Life, house: House, hook: Webhook
+) -> None:
+    life.owners = {"aaaa-1": "ann@example.com", "aaaa-2": "not an address"}
+    life.night(DAY, ("aaaa-1", "opened", "high"), ("aaaa-2", "opened", "medium"))
+    told = house.tell(dry_run=True)
+    remark = "Notices: the owner of prompt aaaa-2 can't be told: 'not an address' is not an address"
+    assert told.lines == (
+        f"{remark} that mail can be sent to",
+        "would tell team in its channel: 1 new high alert, 1 new medium alert (route 2)",
+        "would tell ann@example.com by mail: 1 new high alert (route 1 (the prompt's owner))",
+    )
+    assert hook.posted == []
+    assert life.connection.execute("select count(*) from ops.notices").fetchone() == (0,)
+
+
+def test_without_a_mail_server_notices_are_kept_in_the_outbox(life: Life, house: House) -> None:
+    life.owners = {"aaaa-1": "ann@example.com"}
+    life.night(DAY, ("aaaa-1", "opened", "high"))
+    assert "Notices by mail: 1 in the outbox, kept there: PRISM_SMTP_URL is not set." in house.tell().lines
+    assert life.connection.execute("select report, recipient, state from ops.outbox").fetchall() == [
+        ("alert notice", "ann@example.com", "queued")
+    ]
+
+
+def states(life: Life) -> list[tuple[str, int, str]]:
+    return life.connection.execute("select state, attempts, last_reply from ops.notices").fetchall()
+
+
+def let_it_try_again(life: Life) -> None:
+    life.connection.execute(
+        "update ops.notices set next_attempt_at = now(), lease_until = now() - interval '1 second'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answers", "first", "second", "posts"),
+    [
+        ([500], ("sent", 2, "taken"), ("sent", 2, "taken"), 2),
+        ([429, 503], ("retry", 2, "HTTP 503"), ("sent", 3, "taken"), 3),
+        ([404], ("failed", 1, "HTTP 404"), ("failed", 1, "HTTP 404"), 1),
+        (["reset"], ("uncertain", 1, "no answer"), ("sent", 2, "taken"), 2),
+        (
+            ["reset", "reset"],
+            ("uncertain", 1, "no answer"),
+            ("failed", 2, "given up, it may have come through: no answer"),
+            2,
+        ),
+    ],
+)
+def test_a_channel_that_does_not_take_a_message_gets_it_again_as_far_as_that_makes_sense(
+    life: Life,
+    house: House,
+    hook: Webhook,
+    answers: list[int | str],
+    first: tuple[str, int, str],
+    second: tuple[str, int, str],
+    posts: int,
+) -> None:
+    hook.answers = answers
+    life.night(DAY, ("aaaa-1", "opened", "high"))
+    told = house.tell()
+    assert states(life) == [first]
+    assert told.unsent == (first[0] != "sent")
+    house.tell()  # not before its time
+    let_it_try_again(life)
+    house.tell()
+    house.tell()
+    assert states(life) == [second]
+    assert len(hook.posted) == posts
+    assert len({json.dumps(one) for one in hook.posted}) == 1  # each time the same bytes
+
+
+def test_a_channel_that_stalls_ends_with_the_deadline_and_one_that_is_down_is_tried_again(
+    life: Life, house: House, hook: Webhook
+) -> None:
+    hook.answers = ["stall"]
+    house.variables["TEAM_URL"] = hook.url + "?rto=0.5"
+    life.night(DAY, ("aaaa-1", "opened", "high"))
+    house.tell()
+    assert states(life) == [("uncertain", 1, "no answer")]
+    life.connection.execute("update ops.notices set state = 'queued', next_attempt_at = null")
+    house.variables["TEAM_URL"] = f"json://127.0.0.1:{free_port()}"
+    assert house.tell().unsent == 1
+    assert states(life) == [("retry", 3, "no connection")]
+
+
+def test_what_a_url_holds_is_neither_logged_nor_told_nor_kept(
+    life: Life,
+    house: House,
+    hook: Webhook,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    hook.answers = [500, 404]
+    life.night(DAY, ("aaaa-1", "opened", "high"))
+    with caplog.at_level(logging.DEBUG):
+        told = house.tell()
+    kept = str(life.connection.execute("select n::text from ops.notices as n").fetchall())
+    seen = " ".join([*told.lines, caplog.text, *capfd.readouterr(), kept])
+    assert "HTTP 404" in seen
+    for secret in ("s3cret", "t0ken", str(hook.server.server_port)):
+        assert secret not in seen
+
+
+def test_hostile_names_are_inert_in_a_channel(life: Life, house: House, hook: Webhook) -> None:
+    hostile = "<!channel> @everyone [x](javascript:1) *b* " + HOSTILE.replace("\x00", "").replace(
+        "\ud800", ""
+    )
+    life.names, life.domains = {"aaaa-1": hostile}, {"aaaa-1": hostile}
+    life.night(DAY, ("aaaa-1", "opened", "high"))
+    house.tell()
+    [post] = hook.posted
+    own = post["message"].rsplit("\n\n", 1)[0]  # then comes the address of the report
+    assert not set("<>@[]`*_~|\r\x1b\u202e") & set(own)
+    assert len(own) < 1000
+
+
+_KILLED = """
+import sys
+from datetime import datetime
+from pathlib import Path
+from orchestration.alerting.notices import notify
+from orchestration.settings import load_settings
+from orchestration.warehouse import Warehouse
+folder, warehouse, team, now = sys.argv[1:]
+notify(Warehouse(url=warehouse, dagster_url=""), load_settings({"TEAM_URL": team}, Path(folder)),
+       now=datetime.fromisoformat(now))
+"""
+
+
+def test_a_sender_killed_in_mid_air_leaves_the_message_to_the_next_one(
+    life: Life, house: House, hook: Webhook, marts: Warehouse
+) -> None:
+    hook.answers = ["stall"]
+    life.night(DAY, ("aaaa-1", "opened", "high"))
+    _ = house.settings  # writes prism.yaml
+    command = [sys.executable, "-c", _KILLED, str(house.folder), marts.url, hook.url, NOW.isoformat()]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    assert hook.stalling.wait(60)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert [state for state, _, _ in states(life)] == ["sending"]
+    assert house.tell().lines == ("Notices: nothing was due.",)  # its lease still holds
+    let_it_try_again(life)
+    house.tell()
+    house.tell()
+    assert states(life) == [("sent", 2, "taken")]
+    assert len(hook.posted) == 2
+
+
+def test_a_fault_between_the_message_and_its_changes_leaves_neither(
+    life: Life, house: House, hook: Webhook
+) -> None:
+    life.owners = {"aaaa-1": "ann@example.com"}
+    life.night(DAY, ("aaaa-1", "opened", "high"))
+    life.connection.execute(
+        "create function pg_temp.fails() returns trigger language plpgsql as"
+        " $$ begin raise exception 'disk full'; end $$"
+    )
+    life.connection.execute(
+        "create trigger fails before insert on ops.notice_events execute function pg_temp.fails()"
+    )
+    try:
+        with pytest.raises(psycopg.errors.RaiseException, match="disk full"):
+            house.tell()
+    finally:
+        life.connection.execute("drop trigger fails on ops.notice_events")
+    for table in ("notices", "notice_events", "outbox"):
+        count = sql.SQL("select count(*) from {}").format(sql.Identifier("ops", table))
+        assert life.connection.execute(count).fetchone() == (0,)
+    assert hook.posted == []
+    house.tell()
+    assert len(hook.posted) == 1
+
+
+def test_several_processes_at_once_tell_everybody_once(life: Life, house: House, hook: Webhook) -> None:
+    life.owners = {f"aaaa-{n}": f"owner{n}@example.com" for n in range(6)}
+    mailbox = Mailbox()
+    with running(mailbox) as address:
+        house.variables["PRISM_SMTP_URL"] = f"smtp://{address}"
+        life.night(DAY, *((f"aaaa-{n}", "opened", "high") for n in range(6)))
+        settings = house.settings
+        start = threading.Barrier(4)
+        faults: list[BaseException] = []
+
+        def tell() -> None:
+            start.wait()
+            try:
+                notify(house.warehouse, settings, now=NOW, patience=QUICK, sleep=lambda _: None)
+            except BaseException as error:
+                faults.append(error)
+
+        threads = [threading.Thread(target=tell) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert faults == []
+    assert sorted(mailbox.recipients()) == sorted(life.owners.values())
+    assert len(hook.posted) == 1
