@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,15 +12,19 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from reports import mail
 from reports.views.digest import Digest
+from reports.views.notice import Notice
 from tests.unit import mail_samples as samples
 
 pytestmark = pytest.mark.browser
 
 CHROMIUM = Path("/usr/bin/chromium")
-VIEWS = {
+VIEWS: dict[str, Callable[[], Digest | Notice]] = {
     "ordinary": samples.plain_digest,
     "hostile": samples.hostile_digest,
     "empty": samples.empty_digest,
+    "notice": samples.plain_notice,
+    "hostile notice": samples.hostile_notice,
+    "unpublished notice": samples.unpublished_notice,
 }
 # Every text with the contrast to what is behind it (WCAG 2: luminance of sRGB), the worst first.
 CONTRASTS = """
@@ -63,10 +67,10 @@ def browser() -> Iterator[Browser]:
 
 
 def shown(
-    browser: Browser, view: Digest, *, width: int, scheme: Literal["light", "dark"]
+    browser: Browser, view: Digest | Notice, *, width: int, scheme: Literal["light", "dark"]
 ) -> tuple[Page, list[Any]]:
     """The mail in a page, as a mail program shows it, and everything it asked for or tried to do."""
-    content = mail.render_digest(view)
+    content = mail.render_notice(view) if isinstance(view, Notice) else mail.render_digest(view)
     assert content.html is not None
     html = content.html
     if content.chart is not None:

@@ -12,6 +12,7 @@ import pandas as pd
 from reports import marts
 from reports.options import PERIODS, Build, ReportOptions
 from reports.views.digest import Digest, digest
+from reports.views.notice import Change, Notice, notice
 
 DAY = date(2026, 11, 21)
 OPTIONS = ReportOptions(
@@ -265,3 +266,56 @@ def empty_digest() -> Digest:
     """No prompt, no use, no alert, not published."""
     options = ReportOptions(as_of_date=DAY, build=OPTIONS.build)
     return digest(**frames((), alerts=[], days=0), options=options)
+
+
+def notice_of(alert_rows: list[dict[str, Any]], changes: list[Change], **options: Any) -> Notice:
+    """The notice about ``changes`` of alerts of prompts that the library knows by the names they have."""
+    prompts = {row["prompt_id"]: row for row in alert_rows}
+    return notice(
+        alert_rows=_frame(alert_rows, marts._ALERTS),
+        prompts=prompts,
+        changes=changes,
+        options=options.pop("options", OPTIONS),
+        most=options.pop("most", 20),
+        reason="You get this by route 1 of alerts.routes in prism.yaml.",
+    )
+
+
+def plain_notice() -> Notice:
+    """One that opened, one that opened again, one that escalated, one that is over."""
+    new, slow, rated, idle = open_alerts()
+    idle |= {"state": "resolved"}
+    return notice_of(
+        [new, slow | {"severity": "medium"}, rated | {"severity": "high"}, idle],
+        [
+            Change("alert-1", DAY, "opened", None),
+            Change("alert-2", DAY, "reopened", None),
+            Change("alert-3", DAY, "escalated", "medium"),
+            Change("alert-4", DAY, "resolved", "low"),
+        ],
+    )
+
+
+def hostile_notice() -> Notice:
+    """Hostile text in every field that comes from outside, more alerts than it shows."""
+    rows = [
+        alert(
+            n,
+            prompt_name=HOSTILE,
+            domain=HOSTILE,
+            message=HOSTILE,
+            recommendation=HOSTILE,
+            state="open" if n < 20 else "resolved",
+        )
+        for n in range(30)
+    ]
+    changes = [Change(f"alert-{n}", DAY, "opened" if n < 20 else "resolved", None) for n in range(30)]
+    return notice_of(rows, changes, most=25)
+
+
+def unpublished_notice() -> Notice:
+    """One resolution, and no report that could be linked."""
+    options = ReportOptions(as_of_date=DAY, build=OPTIONS.build)
+    return notice_of(
+        [alert(1, state="resolved")], [Change("alert-1", DAY, "resolved", "high")], options=options
+    )

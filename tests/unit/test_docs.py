@@ -73,7 +73,9 @@ def yaml_blocks() -> list[tuple[str, str]]:
         for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     ]
     return [
-        (page, block) for page, block in blocks if re.search(r"^(sources|reports|timezone):", block, re.M)
+        (page, block)
+        for page, block in blocks
+        if re.search(r"^(sources|reports|timezone|alerts):", block, re.M)
     ]
 
 
@@ -81,4 +83,5 @@ def yaml_blocks() -> list[tuple[str, str]]:
 def test_every_example_of_the_settings_is_understood(page: str, block: str, tmp_path: Path) -> None:
     (tmp_path / "prism.yaml").write_text(block, encoding="utf-8")
     variables = dict.fromkeys(re.findall(r"\$\{(\w+)\}", block), "postgresql://reader@localhost/app")
-    assert load_settings(variables, tmp_path).config.sources
+    variables |= {name: "json://localhost" for name in variables if "SLACK" in name}
+    assert load_settings(variables, tmp_path).config.model_fields_set

@@ -27,6 +27,10 @@ def forms() -> dict[str, str]:
         content = mail.render_digest(view)
         assert content.html is not None
         made |= {f"{name}.html": content.html, f"{name}.txt": content.text}
+    content = mail.render_notice(samples.plain_notice())
+    assert content.html is not None
+    made |= {"notice.html": content.html, "notice.txt": content.text}
+    made["notice_chat.txt"] = "\n".join(mail.render_chat(samples.plain_notice()))
     notice = failure_notice(
         as_of_date=samples.DAY,
         failures=["unique_prompts_prompt_id: 3 rows", "prism: column used_at is missing"],
