@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,15 +52,17 @@ class Exported:
 def export(prompts: Iterable[Prompt], folder: Path, *, whole: bool) -> Exported:
     """Writes each prompt into a file of its own in ``folder``.
 
-    ``whole`` says that these are all there are: files that an earlier export wrote of others are removed.
-    Other files stay as they are, and so does one that holds these very bytes.
+    ``whole`` says that these are all there are: other files of theirs, and those that an earlier export wrote
+    of prompts that are gone, are removed. What else is there stays, also prompts that were not imported yet,
+    and so does a file that holds these very bytes.
     """
-    written, unchanged, names = [], 0, set()
+    written, unchanged, names, known = [], 0, set(), set()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for prompt in prompts:
             name = file_name(prompt.name)
             names.add(name)
+            known.add(prompt.name)
             content = prompt.document().encode()
             path = folder / name
             if path.is_file() and path.read_bytes() == content:
@@ -68,7 +70,9 @@ def export(prompts: Iterable[Prompt], folder: Path, *, whole: bool) -> Exported:
                 continue
             _write(path, content)
             written.append(name)
-        removed = [path.name for path in _files(folder) if whole and path.name not in names and _ours(path)]
+        removed = [
+            path.name for path in _files(folder) if whole and path.name not in names and _ours(path, known)
+        ]
         for name in removed:
             (folder / name).unlink()
     except OSError as error:
@@ -202,12 +206,14 @@ def _files(folder: Path) -> list[Path]:
     return sorted(one for one in folder.iterdir() if one.suffix in (ENDING, ".yml") and one.is_file())
 
 
-def _ours(path: Path) -> bool:
-    """Whether an export wrote this file: its name is the one of the prompt that it holds."""
+def _ours(path: Path, names: Collection[str]) -> bool:
+    """Whether a file was exported (only then it has an id), or is of one of the prompts named."""
     try:
-        return file_name(str(read_folder(path)[0].fields.get("name"))) == path.name
+        [document] = read_folder(path)
     except PrismError:
         return False
+    fields = document.fields
+    return set(fields) <= {"id", *FIELDS} and ("id" in fields or fields.get("name") in names)
 
 
 def _write(path: Path, content: bytes) -> None:

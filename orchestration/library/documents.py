@@ -44,6 +44,11 @@ class _Dumper(yaml.SafeDumper):
         analysis: ScalarAnalysis = super().analyze_scalar(scalar)
         return analysis
 
+    def determine_block_hints(self, text: str) -> str:
+        hints: str = super().determine_block_hints(text)
+        # the reader takes a tab at the beginning for the block's indentation
+        return f"{self.best_indent}{hints}" if text.startswith("\t") else hints
+
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, indentless=False)
 
