@@ -100,6 +100,7 @@ def render(
         version=version("prism-performance"),
         settings=in_force(settings, connection.info.server_version),
         config_file=settings.config_path.name,
+        exports=settings.config.reports.exports,
     )
     content = mail.render_digest(mail.read_digest(connection, options))
     sender = settings.config.reports.sender

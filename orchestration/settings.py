@@ -217,6 +217,7 @@ class Reports(_Frozen):
     """Who gets which report, and when it is made."""
 
     default_period: Period = "month"
+    exports: tuple[Literal["csv", "xlsx", "parquet", "json", "pdf"], ...] = ("csv", "xlsx")
     recipients: tuple[str, ...] = ()
     owner: str | None = None
     sender: str = "prism@localhost"

@@ -205,6 +205,17 @@ def _whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
         raise
 
 
+def write_workbook(extracts: Sequence[Extract], path: Path) -> None:
+    """One workbook with a sheet an extract, in their order; a sheet's title holds at most 31 characters."""
+    _whole(
+        path,
+        lambda file: _write_xlsx(
+            file,
+            {one.name: (one.names, itertools.chain.from_iterable(one.batches())) for one in extracts},
+        ),
+    )
+
+
 def _csv(file: IO[bytes], extract: Extract) -> None:
     text = io.TextIOWrapper(file, "utf-8", errors="replace", newline="")
     _write_csv(text, extract.names, itertools.chain.from_iterable(extract.batches()))

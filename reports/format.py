@@ -126,6 +126,13 @@ def days_between(first: date | None, last: date | None) -> str:
     return f"{start} {DASH} {day(last)}"
 
 
+def size(number: int) -> str:
+    """Bytes in words: `12 kB`, `1.4 MB`; a thousand to the step."""
+    if number < 1_000_000:
+        return f"{max(1, round(number / 1000)):,}{THIN}kB"
+    return f"{number / 1_000_000:.1f}{THIN}MB"
+
+
 def moment(value: datetime | None, timezone: str) -> str:
     """A point in time in the reporting zone: ``21 Nov 2026, 01:34 CET``."""
     if value is None:

@@ -343,24 +343,92 @@ class ExtractColumn:
 
 @dataclass(frozen=True)
 class Extract:
-    """A whole mart, or its rows that match; made by :func:`extracting`, valid inside its block."""
+    """A whole mart, or its rows that match; valid inside the transaction that it was made in.
+
+    ``source`` is what stands behind `from`.
+    """
 
     name: str
+    description: str
     columns: tuple[ExtractColumn, ...]
     connection: psycopg.Connection[Any]
-    query: sql.Composed
+    source: sql.Composed
 
     @property
     def names(self) -> list[str]:
         """The columns' names, in order."""
         return [one.name for one in self.columns]
 
+    def count(self) -> int:
+        """How many rows there are."""
+        row = self.connection.execute(sql.SQL("select count(*) from {}").format(self.source)).fetchone()
+        return int(row[0]) if row else 0
+
     def batches(self) -> Iterator[list[tuple[Any, ...]]]:
         """The rows, :data:`_BATCH` at a time, from a cursor at the server; may be asked for again."""
+        query = sql.SQL("select {} from {} order by {}").format(
+            sql.SQL(", ").join(sql.Identifier(one.name) for one in self.columns),
+            self.source,
+            # the grain of each mart lies in its first columns: the same rows come in the same order
+            sql.SQL(", ").join(
+                sql.Literal(number + 1) for number in range(min(_SORTED_BY, len(self.columns)))
+            ),
+        )
         with self.connection.cursor(name="extract") as cursor:
-            cursor.execute(self.query)
+            cursor.execute(query)
             while batch := cursor.fetchmany(_BATCH):
                 yield batch
+
+
+def extract_of(
+    connection: psycopg.Connection[Any],
+    schema: str,
+    name: str,
+    where: Mapping[str, str] = MappingProxyType({}),
+) -> Extract:
+    """The mart ``name``, to be read within the transaction that ``connection`` is in.
+
+    ``where``: column and the text that it must equal. Raises :class:`ReportError` for a mart or a column
+    that is not there, naming those that are.
+    """
+    rows = connection.execute(
+        """
+        select c.relname, coalesce(obj_description(c.oid, 'pg_class'), ''),
+            a.attname, format_type(a.atttypid, null), coalesce(col_description(c.oid, a.attnum), '')
+        from pg_class c
+        join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        where c.relnamespace = (select oid from pg_namespace where nspname = %s)
+            and c.relkind in ('r', 'v', 'm')
+        order by 1, a.attnum
+        """,
+        (schema,),
+    ).fetchall()
+    known = sorted({row[0] for row in rows})
+    if name not in known:
+        raise ReportError(
+            f"there is no mart {name!r}",
+            where=f"schema {schema}",
+            mend=f"There are: {', '.join(known)}." if known else "Build them first: prism run",
+        )
+    columns = tuple(ExtractColumn(*row[2:]) for row in rows if row[0] == name)
+    description = next(row[1] for row in rows if row[0] == name)
+    for column in where:
+        if column not in {one.name for one in columns}:
+            raise ReportError(
+                f"the mart has no column {column!r}",
+                where=f"{schema}.{name}",
+                mend=f"It has: {', '.join(one.name for one in columns)}.",
+            )
+    source = sql.SQL("{}{}").format(
+        sql.Identifier(schema, name),
+        sql.SQL("").join(
+            sql.SQL(" {} {}::text = {}").format(
+                sql.SQL("and" if number else "where"), sql.Identifier(column), sql.Literal(value)
+            )
+            for number, (column, value) in enumerate(where.items())
+        ),
+    )
+    return Extract(name, description, columns, connection, source)
 
 
 @contextmanager
@@ -370,53 +438,10 @@ def extracting(
     name: str,
     where: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Extract]:
-    """The mart ``name`` in one read-only snapshot that ends with the block; ``connection`` must be idle.
-
-    ``where``: column and the text that it must equal. Raises :class:`ReportError` for a mart or a column
-    that is not there, naming those that are.
-    """
+    """:func:`extract_of` in one read-only snapshot that ends with the block; ``connection`` must be idle."""
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read, read only")
-        rows = connection.execute(
-            """
-            select c.relname, a.attname, format_type(a.atttypid, null),
-                coalesce(col_description(c.oid, a.attnum), '')
-            from pg_class c
-            join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-            where c.relnamespace = (select oid from pg_namespace where nspname = %s)
-                and c.relkind in ('r', 'v', 'm')
-            order by 1, a.attnum
-            """,
-            (schema,),
-        ).fetchall()
-        known = sorted({row[0] for row in rows})
-        if name not in known:
-            raise ReportError(
-                f"there is no mart {name!r}",
-                where=f"schema {schema}",
-                mend=f"There are: {', '.join(known)}." if known else "Build them first: prism run",
-            )
-        columns = tuple(ExtractColumn(*row[1:]) for row in rows if row[0] == name)
-        for column in where:
-            if column not in {one.name for one in columns}:
-                raise ReportError(
-                    f"the mart has no column {column!r}",
-                    where=f"{schema}.{name}",
-                    mend=f"It has: {', '.join(one.name for one in columns)}.",
-                )
-        query = sql.SQL("select {} from {}{} order by {}").format(
-            sql.SQL(", ").join(sql.Identifier(one.name) for one in columns),
-            sql.Identifier(schema, name),
-            sql.SQL("").join(
-                sql.SQL(" {} {}::text = {}").format(
-                    sql.SQL("and" if number else "where"), sql.Identifier(column), sql.Literal(value)
-                )
-                for number, (column, value) in enumerate(where.items())
-            ),
-            # the grain of each mart lies in its first columns: the same rows come in the same order
-            sql.SQL(", ").join(sql.Literal(number + 1) for number in range(min(_SORTED_BY, len(columns)))),
-        )
-        yield Extract(name, columns, connection, query)
+        yield extract_of(connection, schema, name, where)
 
 
 @contextmanager
@@ -501,6 +526,10 @@ class Marts:
                     where=f"{self.schema}.{name}",
                     mend=f"Build them first: prism run --date {as_of_date.isoformat()}",
                 )
+
+    def extract(self, name: str, where: Mapping[str, str] = MappingProxyType({})) -> Extract:
+        """A whole mart as it is, to be written to a file: see :func:`extract_of`."""
+        return extract_of(self.connection, self.schema, name, where)
 
     def dashboard(self) -> pd.DataFrame:
         """`dashboard_metrics`: one row a period; rates are 0 to 1, times ms, costs USD."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Literal
+from typing import Literal, get_args
 
 Period = Literal["day", "week", "month", "quarter", "year", "all"]
 PERIODS: tuple[Period, ...] = ("day", "week", "month", "quarter", "year", "all")
@@ -22,6 +22,10 @@ PERIOD_DAYS: Mapping[Period, int | None] = {
     "year": 365,
     "all": None,
 }
+
+
+Format = Literal["csv", "xlsx", "parquet", "json", "pdf"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class ReportOptions:
 
     ``base_url`` is where the reports folder is published, without a slash at the end (None: nowhere);
     ``version`` that of the program. ``settings`` are shown to readers, with ``config_file`` as the place to
-    change them.
+    change them. ``exports`` are the formats of the files that lie in the report.
     """
 
     as_of_date: date
@@ -62,3 +66,4 @@ class ReportOptions:
     version: str = ""
     settings: tuple[Setting, ...] = ()
     config_file: str = "prism.yaml"
+    exports: tuple[Format, ...] = ()

@@ -26,15 +26,18 @@ import pandas as pd
 import psycopg
 from markupsafe import Markup
 
-from reports import charts
+from reports import charts, downloads
 from reports.errors import ReportError
 from reports.marts import TARGETED, Marts, reading, records
 from reports.options import ReportOptions
+from reports.paper import pdf
 from reports.views import common
 from reports.views.alerts import alerts_page
 from reports.views.analytics import Analytics, analytics
+from reports.views.downloads import downloads_page
 from reports.views.overview import Overview, TrendPoint, overview
 from reports.views.performance import Performance, performance
+from reports.views.printed import Printed, printed
 from reports.views.prompt import BREAKDOWN_DAYS, TREND_DAYS, prompt
 from reports.views.prompts import prompts
 from reports.views.settings import settings_page
@@ -99,10 +102,10 @@ class _Writer:
         self.folder = folder
         self.pages = 0
         self.size_bytes = 0
-        self._templates = environment()
+        self.templates = environment()
 
     def page(self, name: str, template: str, **values: object) -> None:
-        self.file(name, self._templates.get_template(f"site/{template}").render(values).encode())
+        self.file(name, self.templates.get_template(f"site/{template}").render(values).encode())
         self.pages += 1
 
     def file(self, name: str, content: bytes) -> None:
@@ -247,16 +250,12 @@ def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> None:
         quality=marts.data_quality(first_day, options.as_of_date),
         options=options,
     )
+    listed = prompts(library=library, summary=summary, options=options)
+    of_alerts = alerts_page(alert_rows=alert_rows, prompts=by_id, options=options)
     _assets(writer)
     writer.page("index.html", "index.html", view=main, drawing=_overview_drawing(main))
-    writer.page(
-        "prompts.html", "prompts.html", view=prompts(library=library, summary=summary, options=options)
-    )
-    writer.page(
-        "alerts.html",
-        "alerts.html",
-        view=alerts_page(alert_rows=alert_rows, prompts=by_id, options=options),
-    )
+    writer.page("prompts.html", "prompts.html", view=listed)
+    writer.page("alerts.html", "alerts.html", view=of_alerts)
     movers = marts.movers(options.as_of_date, _MOST_MOVERS)
     insight = analytics(
         dashboard=dashboard,
@@ -295,6 +294,22 @@ def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> None:
         targets=targets,
         options=options,
     )
+
+    if options.exports:
+        _downloads(writer, marts, printed(main, of_alerts, listed, options), options)
+
+
+def _downloads(writer: _Writer, marts: Marts, document: Printed, options: ReportOptions) -> None:
+    """The report's tables as files, the report as a PDF where that is asked for, and the page of them."""
+    found = downloads.write(marts, writer.folder, options)
+    writer.size_bytes += downloads.total_bytes(found)
+    paper = None
+    if "pdf" in options.exports:
+        name = f"{downloads.FOLDER}/prism-{options.as_of_date}.pdf"
+        content = pdf(document, writer.templates)
+        writer.file(name, content)
+        paper = downloads.File("pdf", name, len(content))
+    writer.page("downloads.html", "downloads.html", view=downloads_page(found, paper, options))
 
 
 def render_report(

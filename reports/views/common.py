@@ -21,7 +21,7 @@ from reports.options import PERIODS, Period, ReportOptions
 # The window that the verdict on the numbers looks at.
 QUALITY_DAYS = 30
 State = Literal["fine", "remark", "spoilt"]
-Section = Literal["overview", "prompts", "performance", "analytics", "alerts", "settings"]
+Section = Literal["overview", "prompts", "performance", "analytics", "alerts", "settings", "downloads"]
 # The tabs, in their order: what they are called and where they are.
 TABS: tuple[tuple[Section, str, str], ...] = (
     ("overview", "Overview", "index.html"),
@@ -53,7 +53,10 @@ class PeriodChoice:
 
 @dataclass(frozen=True)
 class Page:
-    """The frame around each page. ``root`` leads from the page to the report's folder: empty or ``../``."""
+    """The frame around each page. ``root`` leads from the page to the report's folder: empty or ``../``.
+
+    ``downloads``: the report has files of its tables.
+    """
 
     title: str
     report_title: str
@@ -68,6 +71,7 @@ class Page:
     banner: Banner | None
     periods: tuple[PeriodChoice, ...]
     default_period: Period
+    downloads: bool
 
 
 @dataclass(frozen=True)
@@ -179,6 +183,7 @@ def page(options: ReportOptions, title: str, section: Section) -> Page:
             for period in PERIODS
         ),
         default_period=options.default_period,
+        downloads=bool(options.exports),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Iterator
@@ -11,14 +12,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import openpyxl
+import pandas as pd
 import psycopg
+import pyarrow.parquet as pq
+import pypdf
 import pytest
+from psycopg import sql
 
 from orchestration.warehouse import Warehouse
+from reports import downloads, render
 from reports import marts as report_marts
-from reports import render
 from reports.errors import ReportError
-from reports.options import Build, ReportOptions
+from reports.options import FORMATS, Build, ReportOptions
 from reports.render import render_report
 from tests import report_life
 from tests.report_life import AS_OF
@@ -48,7 +54,8 @@ def connection(built: Warehouse) -> Iterator[psycopg.Connection[Any]]:
 def report(built: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One rendered report, for the tests that only read it."""
     with built.connect() as connection:
-        return render_report(connection, tmp_path_factory.mktemp("reports"), options()).path
+        shown = options(exports=FORMATS)
+        return render_report(connection, tmp_path_factory.mktemp("reports"), shown).path
 
 
 def options(**changes: Any) -> ReportOptions:
@@ -88,6 +95,80 @@ def pages(folder: Path) -> list[Path]:
 
 def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_every_table_lies_in_the_report_in_every_format(
+    report: Path, connection: psycopg.Connection[Any]
+) -> None:
+    for name in downloads.TABLES:
+        query = sql.SQL("select count(*) from {}").format(sql.Identifier("marts", name))
+        expected = connection.execute(query).fetchone()
+        assert expected is not None
+        stem = report / "exports" / f"{name}-{AS_OF}"
+        assert len(pd.read_csv(f"{stem}.csv")) == expected[0], name
+        assert pq.read_metadata(f"{stem}.parquet").num_rows == expected[0], name
+        assert len(json.loads(Path(f"{stem}.json").read_text(encoding="utf-8"))) == expected[0], name
+    book = openpyxl.load_workbook(report / "exports" / f"prism-{AS_OF}.xlsx", read_only=True)
+    assert book.sheetnames == [name[:31] for name in downloads.TABLES]
+
+
+def test_no_hostile_text_is_a_formula_in_a_spreadsheet(report: Path) -> None:
+    book = openpyxl.load_workbook(report / "exports" / f"prism-{AS_OF}.xlsx")
+    names = {cell.value for cell in book["prompts"]["D"]}
+    assert any(str(name).startswith("=") for name in names)  # the sample is hostile
+    assert not [cell for sheet in book for row in sheet.iter_rows() for cell in row if cell.data_type == "f"]
+    for path in (report / "exports").glob("*.csv"):
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.reader(file):
+                assert not [field for field in row if re.match(r"\s*[=+@\t\r]", field)], path.name
+
+
+def test_a_table_too_large_for_people_is_in_the_workbook_by_its_default_period_or_not_at_all(
+    built: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with built.connect() as connection, report_marts.reading(connection, "marts", AS_OF) as marts:
+        month = marts.extract("prompt_performance_summary", {"period": "month"})
+        monkeypatch.setattr(downloads, "MOST_CELLS", month.count() * len(month.columns))
+        found = downloads.write(marts, tmp_path, options(exports=("xlsx",)))
+        monkeypatch.setattr(downloads, "MOST_CELLS", 0)
+        nothing = downloads.write(marts, tmp_path / "nothing", options(exports=("xlsx",)))
+    held = {table.name: table.in_workbook for table in found.tables}
+    assert held["prompt_performance_summary"] == "default period" and held["prompts"] == "all"
+    book = openpyxl.load_workbook(tmp_path / "exports" / f"prism-{AS_OF}.xlsx", read_only=True)
+    rows = list(book["prompt_performance_summary"].values)
+    assert {row[rows[0].index("period")] for row in rows[1:]} == {"month"}
+    assert {table.in_workbook for table in nothing.tables if table.rows} == {"no"}
+
+
+def test_the_printed_report_is_tagged_has_contents_and_holds_what_the_pages_hold(
+    report: Path, connection: psycopg.Connection[Any]
+) -> None:
+    document = pypdf.PdfReader(report / "exports" / f"prism-{AS_OF}.pdf")
+    root = document.trailer["/Root"]
+    assert root["/MarkInfo"]["/Marked"] and root["/StructTreeRoot"] and root["/Lang"] == "en"
+    chapters = document.outline[1]
+    assert isinstance(chapters, list)
+    titles = [one["/Title"] for one in chapters if isinstance(one, dict)]
+    assert titles[0] == "What changed" and "Prompts" in titles
+    text = "".join(page.extract_text() for page in document.pages).replace("\x00", "")
+    assert f"1 / {len(document.pages)}" in text
+    row = connection.execute(
+        "select usage_count from marts.dashboard_metrics where period = 'month'"
+    ).fetchone()
+    assert row is not None
+    assert f"{row[0]:,}" in text
+    # nothing that runs, nothing that leads out of the document
+    for page in document.pages:
+        for note in page.get("/Annots", ()):
+            assert "/URI" not in note.get_object().get("/A", {})
+    assert "/JavaScript" not in root.get("/Names", {}) and "/OpenAction" not in root
+
+
+def test_a_report_without_exports_has_no_page_of_them(built: Warehouse, tmp_path: Path) -> None:
+    with built.connect() as connection:
+        folder = render_report(connection, tmp_path, options()).path
+    assert not (folder / "exports").exists() and not (folder / "downloads.html").exists()
+    assert "downloads.html" not in (folder / "index.html").read_text(encoding="utf-8")
 
 
 def test_every_prompt_has_a_page_and_every_link_leads_somewhere(
