@@ -38,11 +38,19 @@ def marts_schema_for(connection: psycopg.Connection, as_of_date: date) -> str:
 
 
 def marts_as_of_date(connection: psycopg.Connection) -> date | None:
-    """The as-of date of the marts; none where they are not built."""
-    if connection.execute("select to_regclass('marts.dashboard_metrics')").fetchone() == (None,):
-        return None
-    row = connection.execute("select max(as_of_date) from marts.dashboard_metrics").fetchone()
-    return row[0] if row else None
+    """The as-of date of the marts; none where they are not built.
+
+    That of the newest of the two steps that build them: the second may have failed after the first.
+    """
+    newest = None
+    for mart in ("prompt_performance_summary", "dashboard_metrics"):
+        if connection.execute("select to_regclass(%s)", [f"{MARTS}.{mart}"]).fetchone() == (None,):
+            continue
+        row = connection.execute(
+            sql.SQL("select max(as_of_date) from {}").format(sql.Identifier(MARTS, mart))
+        ).fetchone()
+        newest = max((day for day in (newest, row and row[0]) if day is not None), default=None)
+    return newest
 
 
 def schema_of(connection: psycopg.Connection, run_id: str, as_of_date: date) -> str:

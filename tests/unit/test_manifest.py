@@ -145,7 +145,7 @@ def test_marts_have_the_columns_that_the_public_contract_names(manifest: Mapping
 
 def test_daily_models_are_incremental_by_plain_delete_and_insert(manifest: Mapping[str, Any]) -> None:
     rollups = [node for node in models(manifest) if "rollup" in node["tags"]]
-    assert len(rollups) == 5
+    assert len(rollups) == 6
     for node in rollups:
         assert node["config"]["materialized"] == "incremental", node["name"]
         assert node["config"]["incremental_strategy"] == "append", node["name"]

@@ -34,6 +34,7 @@ final as (
         usage.model,
         usage.is_success,
         usage.is_error,
+        usage.error_type,
         usage.rating,
         usage.response_time_ms,
         usage.input_tokens,

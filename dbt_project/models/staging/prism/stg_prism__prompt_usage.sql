@@ -18,6 +18,7 @@ renamed as (
         -- outcomes
         success as is_success,
         coalesce(is_error, not success) as is_error,
+        error_type,
         rating,
         -- measures
         response_time_ms,
