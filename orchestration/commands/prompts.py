@@ -79,7 +79,7 @@ def choosing(*, without: Sequence[str] = ()) -> Callable[[Callable[..., None]], 
 
         @functools.wraps(command)
         def called(**given: Any) -> None:
-            taken = {name: given.pop(name) for name in _FILTERS if name in given}
+            taken = {one.name: given.pop(one.name) for one in filters}
             command(**given, chosen=_chosen(**taken))
 
         own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
