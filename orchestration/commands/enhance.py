@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -65,7 +65,7 @@ def enhance(
         if batch is not None:
             common = {"prompt": prompt, "agent": agent, "values": given, "text_as": text_as}
             failed = 0
-            with nullcontext(sys.stdin) if batch == "-" else _file(batch) as lines:
+            with nullcontext(sys.stdin.buffer) if batch == "-" else _file(batch) as lines:
                 for result in run_batch(enhancer, lines, common, keep_gaps=keep_gaps, record=recorded):
                     failed += "error" in result
                     print(json.dumps(result, ensure_ascii=False), flush=True)
@@ -98,7 +98,7 @@ def enhance(
 
 def run_batch(
     enhancer: Enhancer,
-    lines: Iterable[str],
+    lines: Iterable[bytes],
     common: dict[str, Any],
     *,
     keep_gaps: bool,
@@ -129,10 +129,11 @@ def run_batch(
         yield result
 
 
-def _request(line: str) -> dict[str, Any]:
+def _request(line: bytes) -> dict[str, Any]:
     """A line of a batch, checked. Raises :class:`PrismError`."""
     try:
-        request = json.loads(line)
+        request = json.loads(line.decode())
+        json.dumps(request, ensure_ascii=False).encode()  # half a surrogate pair can't be handed on
     except (ValueError, RecursionError) as error:
         raise PrismError(f"this line is no JSON: {error}") from None
     if not isinstance(request, dict) or not isinstance(request.get("text"), str):
@@ -187,8 +188,8 @@ def _values(path: Path | None) -> dict[str, Any]:
     return found
 
 
-def _file(path: str) -> TextIO:
+def _file(path: str) -> BinaryIO:
     try:
-        return Path(path).open(encoding="utf-8")
+        return Path(path).open("rb")
     except OSError as error:
         raise PrismError(f"this file can't be read: {error.strerror}", where=path) from None

@@ -222,7 +222,7 @@ def history_command(
         [
             str(event.change_id or "–"), _moment(event.changed_at), event.changed_by or "–", event.action,
             event.prompt_name, str(event.version or "–"),
-            "all" if None in event.changed.get("name", ()) else ", ".join(event.changed) or "–",
+            "all" if event.makes or event.deletes else ", ".join(event.changed) or "–",
             event.reason or "–",
         ]
         for event in events
@@ -233,12 +233,7 @@ def history_command(
         return
     for event, row in zip(events, rows, strict=True):
         print("  ".join(row))
-        for name, (before, after) in event.changed.items():
-            print(f"  {name}:")
-            for mark, value in (("-", before), ("+", after)):
-                if value not in (None, []):
-                    for line in (value if isinstance(value, str) else ", ".join(value)).splitlines():
-                        print(f"    {mark}{line}")
+        print(event.diff(), end="")
 
 
 # -- changing

@@ -190,7 +190,7 @@ def plan(library: Library, documents: Sequence[Document], *, prune: bool = False
                 )
             seen[what] = document.place
         try:
-            start = before or Prompt(name="", id=key or "", status="active")
+            start = before or library.blank(status="active", id=key or "")
             changes.append(Change(before, with_fields(start, fields)))
         except InvalidPromptError as error:
             raise PrismError(error.what, where=document.place, mend=error.mend) from None

@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any
@@ -150,7 +150,7 @@ class Change:
 
     @property
     def changes_texts(self) -> bool:
-        return any(name in self.fields for name in TEXTS)
+        return any(before != after for name, (before, after) in self.fields.items() if name in TEXTS)
 
     def diff(self) -> str:
         """The change as a unified diff of the prompt's document."""
@@ -184,16 +184,18 @@ class InvalidPromptError(PrismError):
 
 def diff(before: Prompt | None, after: Prompt | None) -> str:
     """A unified diff of two states of a prompt, by their documents; empty where they are equal."""
-    prompt = after or before
-    assert prompt is not None
-    old, new = (one.document().splitlines() if one else [] for one in (before, after))
-    lines = difflib.unified_diff(
-        old,
-        new,
+    return document_diff(
+        before.document() if before else "",
+        after.document() if after else "",
         f"a/{before.name}" if before else "/dev/null",
         f"b/{after.name}" if after else "/dev/null",
-        lineterm="",
     )
+
+
+def document_diff(old: str, new: str, old_name: str, new_name: str) -> str:
+    """A unified diff of two documents."""
+    # not splitlines: it also splits at characters that are no line's end in a document
+    lines = difflib.unified_diff(old.split("\n")[:-1], new.split("\n")[:-1], old_name, new_name, lineterm="")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -220,19 +222,21 @@ def with_fields(prompt: Prompt, changes: Mapping[str, Any]) -> Prompt:
     return replace(prompt, **values)
 
 
-def check(change: Change, sandbox: Sandbox) -> None:
+def check(change: Change, sandbox: Sandbox, kept: Collection[str]) -> None:
     """Raises :class:`InvalidPromptError` where the new state breaks a rule that the old one kept.
 
-    What was there before and stays as it is, is not judged: a library may be older than the rules.
+    What was there before and stays as it is, is not judged: a library may be older than the rules. ``kept``
+    are the fields that this application has a place for.
     """
     if change.after is None:
         return
-    faults = dict(_faults(change.after, change.fields, sandbox))
+    touched = [name for name in change.fields if name in kept or getattr(change.after, name)]
+    faults = dict(_faults(change.after, touched, sandbox))
     if faults:
         raise InvalidPromptError(change.after.name, faults)
 
 
-def _faults(prompt: Prompt, touched: Mapping[str, Any], sandbox: Sandbox) -> Iterator[tuple[str, str]]:
+def _faults(prompt: Prompt, touched: Sequence[str], sandbox: Sandbox) -> Iterator[tuple[str, str]]:
     for name in touched:
         value = getattr(prompt, name)
         if isinstance(value, str) and (fault := _fault_of_text(name, value)):

@@ -21,6 +21,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from orchestration.errors import PrismError
+from orchestration.library.documents import write_document
 from orchestration.library.metrics import Figures, PromptFigures
 from orchestration.library.prompts import (
     FIELDS,
@@ -34,6 +35,7 @@ from orchestration.library.prompts import (
     check,
     closest,
     diff,
+    document_diff,
     with_fields,
 )
 from orchestration.library.templates import Sandbox
@@ -74,6 +76,26 @@ class Event:
     changed_at: datetime | None
     changed_by: str | None
     reason: str | None
+
+    @property
+    def makes(self) -> bool:
+        """Whether it made the prompt."""
+        return "name" in self.changed and self.changed["name"][0] is None
+
+    @property
+    def deletes(self) -> bool:
+        """Whether it deleted the prompt."""
+        return "name" in self.changed and self.changed["name"][1] is None
+
+    def diff(self) -> str:
+        """The fields that it changed, as a unified diff of documents."""
+        old, new = (write_document({name: pair[n] for name, pair in self.changed.items()}) for n in (0, 1))
+        return document_diff(
+            "" if self.makes else old,
+            "" if self.deletes else new,
+            "/dev/null" if self.makes else f"a/{self.prompt_name}",
+            "/dev/null" if self.deletes else f"b/{self.prompt_name}",
+        )
 
 
 class Library:
@@ -196,6 +218,10 @@ class Library:
 
     # -- changing
 
+    def blank(self, *, status: str = "draft", id: str = "") -> Prompt:  # noqa: A002 - the field's name
+        """A prompt to be made, with nothing in it yet but a status, where the application keeps one."""
+        return Prompt(name="", id=id, status=status if "status" in self._has["prompts"] else None)
+
     def create(
         self,
         fields: Mapping[str, Any],
@@ -208,7 +234,7 @@ class Library:
 
         Raises :class:`InvalidPromptError`, also where the name is taken.
         """
-        prompt = with_fields(Prompt(name=""), fields)
+        prompt = with_fields(self.blank(), fields)
         return self.apply(ChangeSet((Change(None, prompt),)), "create", by=by, why=why, dry_run=dry_run)
 
     def duplicate(
@@ -221,8 +247,9 @@ class Library:
         dry_run: bool = False,
     ) -> ChangeSet:
         """Makes a draft like the prompt under another name, without its agents: it is not in use yet."""
-        fields = {**self.get(key).fields, "name": name, "status": "draft", "agents": ()}
-        made = Change(None, with_fields(Prompt(name=""), fields))
+        copy = self.blank()
+        fields = {**self.get(key).fields, "name": name, "status": copy.status, "agents": ()}
+        made = Change(None, with_fields(copy, fields))
         return self.apply(ChangeSet((made,)), "duplicate", by=by, why=why, dry_run=dry_run)
 
     def edit(
@@ -363,17 +390,17 @@ class Library:
             prompt = now.get(event.prompt_id)
             before = {name: pair[0] for name, pair in event.changed.items()}
             after = {name: pair[1] for name, pair in event.changed.items()}
-            if "name" in after and after["name"] is None:  # it was deleted
+            if event.deletes:
                 if prompt is not None:
                     raise ConflictError("it was deleted then, and is there again", event.prompt_name)
-                made.append(Change(None, with_fields(Prompt(name="", id=event.prompt_id), before)))
+                made.append(Change(None, with_fields(self.blank(id=event.prompt_id), before)))
                 continue
             if prompt is None:
                 raise ConflictError("it has been deleted since", event.prompt_name)
             as_left = with_fields(prompt, after)
             if as_left != prompt:
                 raise _changed_since(as_left, prompt)
-            if "name" in before and before["name"] is None:  # it was made
+            if event.makes:
                 if prompt.id in used:
                     made.append(Change(prompt, replace(prompt, status="archived")))
                     notes.append(f"{prompt.name} has uses, so it is archived, not deleted")
@@ -400,7 +427,7 @@ class Library:
         """
         changes = tuple(change for change in planned.changes if change.fields)
         for change in changes:
-            check(change, self.sandbox)
+            check(change, self.sandbox, self._has["prompts"])
             self._can_keep(change)
         done = replace(planned, changes=changes)
         with self._writing() as connection:
@@ -624,8 +651,7 @@ class Library:
         prompts = []
         for row in rows:
             fields: dict[str, Any] = {
-                name: tuple(row.get(name) or ()) if name in LISTS else row.get(name) or None
-                for name in _COLUMNS
+                name: _words(row.get(name)) if name in LISTS else row.get(name) or None for name in _COLUMNS
             }
             number, *texts = versions.get(row["id"], (None, None, None))
             in_force = [row.get(name) or None for name in TEXTS] == [text or None for text in texts]
@@ -812,9 +838,10 @@ class Library:
                     [*(_value(fields[name][1]) for name in columns), after.id],
                 )
                 self._one(done.rowcount, after)
-            if "agents" in fields and fields["agents"][0] != fields["agents"][1]:
+            if after.agents != (before.agents if before else ()):
                 self._map(after)
-            if before is None or change.changes_texts:
+            # also a prompt without texts begins with a version, where versions are kept
+            if change.changes_texts or (before is None and self._has["prompt_versions"]):
                 version = self._keep_version(before, after, by, why)
                 after = replace(after, version=version)
         made = Change(before, after)
@@ -917,6 +944,12 @@ def _by_ids(ids: list[str]) -> sql.Composable:
 
 def _by_key(key: str) -> sql.Composable:
     return sql.SQL("p.id::text = {key} or p.name = {key}").format(key=sql.Literal(key))
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    """A list of words, also where the application keeps them as a text with commas."""
+    listed = value.split(",") if isinstance(value, str) else value or ()
+    return tuple(word.strip() for word in listed if isinstance(word, str) and word.strip())
 
 
 def _joined(*texts: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 
@@ -157,6 +158,23 @@ def test_a_plan_is_refused_if_a_prompt_changed_meanwhile(library: Library) -> No
     with pytest.raises(ConflictError, match="'b'"):
         library.apply(planned, "edit", by=BY)
     assert library.get("a").domain == "x"
+
+
+def test_an_edit_waits_for_the_applications_own_writer_and_is_then_refused(
+    library: Library, module_warehouse: Warehouse
+) -> None:
+    make(library, "triage", description="Sorts.")
+    with module_warehouse.connect() as theirs, ThreadPoolExecutor(1) as pool:
+        theirs.execute("update shop.prompts set description = 'Theirs.'")
+        edit = pool.submit(library.edit, "triage", {"description": "Ours."}, by=BY)
+        with module_warehouse.connect(autocommit=True) as watcher:
+            waiting = "select from pg_locks where not granted and locktype in ('transactionid', 'tuple')"
+            while not watcher.execute(waiting).fetchall():
+                assert not edit.done()
+        theirs.commit()
+        with pytest.raises(ConflictError, match=r"\+description: Theirs\."):
+            edit.result(60)
+    assert library.get("triage").description == "Theirs."
 
 
 def test_a_duplicate_is_a_draft_without_agents(library: Library) -> None:
@@ -395,6 +413,8 @@ def test_an_application_that_keeps_less_is_told_what_it_lacks(
     library = Library(connection, "shop", sandbox, "shop")
     library.edit("one", {"name": "two"}, by=BY)
     assert library.get("two").id == "1"
+    library.create({"name": "three"}, by=BY)
+    assert library.get("three").status is None
     with pytest.raises(PrismError, match="prompts has no column domain"):
         library.edit("two", {"domain": "x"}, by=BY)
     with pytest.raises(PrismError, match="keeps no prompt_versions"):

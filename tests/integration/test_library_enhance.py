@@ -253,19 +253,23 @@ def test_a_batch_gives_a_line_for_each_line_in_order_and_fails_where_one_did(
         '{"text": "x", "propmt": "reply-draft"}',
         '{"text": "x", "prompt": 7}',
         '{"text": "x", "values": []}',
+        '{"text": "\\ud800"}',
+        '{"text": "\\u0000", "agent": "desk"}',
     ]
     path = tmp_path / "requests.jsonl"
-    path.write_text("\n".join(lines))
-    done = prism("enhance", "--batch", str(path), fails="5 lines of the batch failed")
+    path.write_bytes("\n".join(lines).encode() + b'\n{"text": "\xff"}')
+    done = prism("enhance", "--batch", str(path), fails="8 lines of the batch failed")
     results = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [result["line"] for result in results] == [1, 3, 4, 5, 6, 7, 8]
+    assert [result["line"] for result in results] == [1, 3, 4, 5, 6, 7, 8, 9, 10, 11]
     assert (results[0]["id"], results[0]["prompt"]) == (7, "refund-decision")
     assert results[2]["enhanced_prompt"] == "Customer wrote: x\nTone: kind"
     errors = [result["error"].splitlines()[0] for result in results if "error" in result]
     assert [error.split(":")[0] for error in errors] == [
         "this line is no JSON", "a line needs a text", "a line can't say propmt", "prompt must be text",
-        "values must be an object of values by name",
+        "values must be an object of values by name", "this line is no JSON", "sources",
+        "this line is no JSON",
     ]  # fmt: skip
+    assert all(result.get("error") for result in results[3:])
     good = prism(
         "enhance", "--batch", "-", "--agent", "desk", typed='{"text": "refund"}\n{"text": "refund"}\n'
     )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from datetime import date
+from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from orchestration.library.enhance import Enhancer
+from orchestration.library.store import Library
+from orchestration.library.templates import Sandbox
 from orchestration.loading.load import load_source
 from orchestration.sample.write import write_sample
 from orchestration.settings import SAMPLE, load_settings
@@ -132,3 +136,34 @@ def test_segments_and_hours_are_those_of_pandas_over_the_applications_rows(built
     moments = pd.to_datetime(uses.loc[windows["month"], "used_at"]).dt
     exact = pd.DataFrame({"weekday": moments.day_of_week + 1, "usage_hour": moments.hour}).value_counts()
     assert hours.set_index(["weekday", "usage_hour"])["usage_count"].to_dict() == exact.to_dict()
+
+
+def test_the_next_night_shows_what_a_change_of_the_library_did(built: Warehouse, tmp_path: Path) -> None:
+    """Last in this module: it builds some of the marts anew, as of today."""
+    with built.connect() as connection, Sandbox() as sandbox:
+        library = Library(connection, "app", sandbox, "app")
+        assert library.get("ticket-triage").version == 1
+        library.edit("ticket-triage", {"user_prompt_template": "Sort: {{ text }}"}, by="editor@example.com")
+        enhancer = Enhancer(library, None)
+        for _ in range(3):
+            done = enhancer.enhance("it broke", prompt="ticket-triage", record={})
+        assert done.usage_id is not None
+        library.rate(done.usage_id, 5)
+    load_source(built, SAMPLE, load_settings({}, tmp_path))
+    variables = {"as_of_date": datetime.now(UTC).date().isoformat(), "timezone": "UTC"}
+    run_dbt(built, "run", "--select", "+prompt_version_performance", vars=variables)
+    found = query(
+        built,
+        """
+        select
+            prompt_version, is_current, usage_count > 3 as has_more, usage_count, success_rate, average_rating
+        from marts.prompt_version_performance where prompt_name = 'ticket-triage' order by 1
+        """,
+    )
+    first, second = found.to_dict("records")
+    assert (first["prompt_version"], first["is_current"], first["has_more"]) == ("1", False, True)
+    del second["has_more"]
+    assert second == {
+        "prompt_version": "2", "is_current": True, "usage_count": 3, "success_rate": 1.0,
+        "average_rating": 5.0,
+    }  # fmt: skip
