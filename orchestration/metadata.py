@@ -23,7 +23,7 @@ _SAMPLE_COLUMNS = 12
 _HIDDEN = {
     "system_prompt", "user_prompt_template", "prompt_starter", "user_prompt", "enhanced_prompt", "payload",
     "user_key", "session_id", "ip_hash", "user_agent_hash", "owner", "created_by", "note", "watermark",
-    "reason", "description", "content_hash", "assigned_to", "acted_by",
+    "reason", "description", "content_hash", "assigned_to", "done_by",
 }  # fmt: skip
 
 

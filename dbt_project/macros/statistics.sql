@@ -49,3 +49,44 @@
 {% macro zero_bucket() -%}
     -1000000
 {%- endmacro %}
+
+
+{#- The fewest days that an interval over days is made of: fewer say too little of how
+    days differ, and `t_975` holds from here. -#}
+{% macro fewest_days() -%}
+    5
+{%- endmacro %}
+
+
+{#- The 97.5 % point of Student's t by Abramowitz and Stegun 26.7.5: from 4 degrees of
+    freedom on, within 0.1 %. -#}
+{% macro t_975(degrees) -%}
+    {%- set z = 1.959963984540054 -%}
+    {%- set v = '(' ~ degrees ~ ')::double precision' -%}
+    (
+        {{ z }}
+        + {{ (z ** 3 + z) / 4 }} / {{ v }}
+        + {{ (5 * z ** 5 + 16 * z ** 3 + 3 * z) / 96 }} / ({{ v }}) ^ 2
+        + {{ (3 * z ** 7 + 19 * z ** 5 + 17 * z ** 3 - 15 * z) / 384 }} / ({{ v }}) ^ 3
+        + {{ (79 * z ** 9 + 776 * z ** 7 + 1482 * z ** 5 - 1920 * z ** 3 - 945 * z) / 92160 }}
+        / ({{ v }}) ^ 4
+    )
+{%- endmacro %}
+
+
+{#- Half the width of Welch's 95 % interval for the difference of two means, each with a
+    `_variance` (of the mean) and a `_day_count`. B. L. Welch, Biometrika 34 (1947). -#}
+{% macro welch_margin(one, other) -%}
+    {%- set degrees -%}
+        coalesce(
+            ({{ one }}_variance + {{ other }}_variance) ^ 2
+            / nullif(
+                {{ one }}_variance ^ 2 / ({{ one }}_day_count - 1)
+                + {{ other }}_variance ^ 2 / ({{ other }}_day_count - 1),
+                0
+            ),
+            {{ one }}_day_count + {{ other }}_day_count - 2
+        )
+    {%- endset -%}
+    {{ t_975(degrees) }} * sqrt({{ one }}_variance + {{ other }}_variance)
+{%- endmacro %}

@@ -153,12 +153,12 @@ class Life:
             )
             execute(
                 "insert into marts.performance_alerts (as_of_date, alert_id, prompt_id, prompt_name, domain,"
-                " rule, severity, period, observed_value, threshold, sample_size, first_detected_on,"
+                " owner, rule, severity, period, observed_value, threshold, sample_size, first_detected_on,"
                 " last_detected_on, days_open, resolved_on, state, message, recommendation)"
-                " values (%s, %s, %s, %s, %s, 'poor_success_rate', %s, 'month', 0.4, 0.7, 40, %s, %s, 1, %s,"
-                " %s, 'Success rate 40 %%.', 'Read the failed calls.')",
-                [day, alert, f"p-{alert}", name, domain, row["severity"], row["since"], day, row["over"],
-                 "open" if row["over"] is None else "resolved"],
+                " values (%s, %s, %s, %s, %s, %s, 'poor_success_rate', %s, 'month', 0.4, 0.7, 40, %s, %s, 1,"
+                " %s, %s, 'Success rate 40 %%.', 'Read the failed calls.')",
+                [day, alert, f"p-{alert}", name, domain, self.owners.get(alert), row["severity"],
+                 row["since"], day, row["over"], "open" if row["over"] is None else "resolved"],
             )  # fmt: skip
         for alert, on, event, before, severity in self.events:
             execute(

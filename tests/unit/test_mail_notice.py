@@ -74,7 +74,7 @@ def test_both_forms_say_the_same_of_every_alert() -> None:
     assert content.html is not None
     words = " ".join(Tags(content.html).text.split())
     for one in view.alerts:
-        for told in (one.alert.prompt, one.label, one.alert.evidence, one.alert.recommendation, one.command):
+        for told in (one.alert.prompt, one.label, one.alert.message, one.alert.recommendation, one.command):
             assert told.replace(fmt.THIN, " ") in content.text
             assert " ".join(told.split()) in words
     for text in (content.text, words):
