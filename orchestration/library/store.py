@@ -882,9 +882,9 @@ class Library:
     def _one(self, touched: int, prompt: Prompt) -> None:
         if touched != 1:
             raise PrismError(
-                "row level security does not let this role change it",
+                "the application left it as it was, without saying why",
                 where=f"prompt {prompt.name!r}",
-                mend="Use a role that may. Nothing was changed.",
+                mend="A trigger or a rule of its own stops the change. Nothing was changed.",
             )
 
     def _insert(self, prompt: Prompt) -> Prompt:

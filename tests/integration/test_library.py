@@ -294,6 +294,26 @@ def test_a_dry_run_shows_each_change_as_a_diff_and_writes_nothing(library: Libra
     assert library.find() == before
 
 
+def test_a_change_that_the_application_swallows_is_told_and_the_others_are_not_made(
+    library: Library, connection: psycopg.Connection
+) -> None:
+    for name in ("a", "b"):
+        make(library, name, domain="x")
+    connection.execute(
+        """
+        create function shop.keep() returns trigger language plpgsql as 'begin return null; end';
+        create trigger keep before update on shop.prompts for each row when (old.name = 'b')
+        execute function shop.keep();
+        """
+    )
+    connection.commit()
+    before = library.find()
+    with pytest.raises(PrismError, match="'b': the application left it as it was"):
+        library.bulk(before, lambda _: {"domain": "y"}, by=BY)
+    assert library.find() == before
+    assert len(library.history()) == 2
+
+
 def test_names_can_change_places_only_one_after_the_other(library: Library) -> None:
     first, second = make(library, "a"), make(library, "b")
     swap = ChangeSet((Change(first, replace(first, name="b")), Change(second, replace(second, name="a"))))
