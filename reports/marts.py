@@ -209,6 +209,56 @@ _HOURS: Mapping[str, str] = {
     "success_rate": "number",
     "average_response_time_ms": "number",
 }
+_EVENTS: Mapping[str, str] = {
+    "alert_id": "text",
+    "event_on": "date",
+    "event": "text",
+    "prompt_id": "text",
+    "prompt_name": "text",
+    "rule": "text",
+    "previous_severity": "text",
+    "severity": "text",
+    "cause": "text",
+}
+_VERSIONS: Mapping[str, str] = {
+    "prompt_id": "text",
+    "prompt_version": "text",
+    "version_created_at": "time",
+    "is_current": "flag",
+    "usage_count": "count",
+    "outcome_count": "count",
+    "success_rate": "number",
+    "success_rate_low": "number",
+    "success_rate_high": "number",
+    "rated_count": "count",
+    "average_rating": "number",
+    "average_response_time_ms": "number",
+    "cost_per_use": "number",
+    "first_used_at": "time",
+    "last_used_at": "time",
+}
+# The texts of a library entry; more of one than this is not read for a page.
+TEXTS = ("prompt_starter", "system_prompt", "user_prompt_template")
+MOST_TEXT = 20_000
+_RECOMMENDATIONS: Mapping[str, str] = {
+    "prompt_id": "text",
+    "prompt_name": "text",
+    "rank": "count",
+    "priority": "text",
+    "action": "text",
+    "title": "text",
+    "reason": "text",
+    "sample_size": "count",
+    "expected_saving": "number",
+    "expected_successes": "number",
+    "basis": "text",
+}
+_RESPONSE_TIMES: Mapping[str, str] = {
+    "prompt_id": "text",
+    "bucket_low_ms": "number",
+    "bucket_high_ms": "number",
+    "usage_count": "count",
+}
 # Rows of an extract that are in memory at once, and how many of a mart's first columns put them in order.
 _BATCH = 20_000
 _SORTED_BY = 6
@@ -318,7 +368,7 @@ SUMS: Mapping[str, str] = {
     "total_cost": "number",
 }
 # The shares that a prompt's uses are broken down by: name shown to readers -> column.
-BREAKDOWNS: Mapping[str, str] = {"model": "model", "agent": "agent_name", "version": "prompt_version"}
+BREAKDOWNS: Mapping[str, str] = {"model": "model", "agent": "agent_name"}
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -659,6 +709,67 @@ class Marts:
         """`prompt_comparisons`: one row a comparison and metric."""
         return self._mart("prompt_comparisons", _COMPARISONS, "kind, prompt_id, starts_on desc, metric")
 
+    def alert_events(self) -> pd.DataFrame:
+        """`alert_events`: one row an alert and change, the newest first."""
+        return self._mart("alert_events", _EVENTS, "event_on desc, prompt_name, alert_id")
+
+    def new_versions(self, first_day: date, timezone: str) -> pd.DataFrame:
+        """`prompt_version_performance`: the versions made on ``first_day`` or later, the newest first.
+
+        The first version of a prompt changes nothing, and is left out.
+        """
+        return self._mart(
+            "prompt_version_performance",
+            _VERSIONS,
+            "version_created_at desc, prompt_id",
+            "(version_created_at at time zone %(zone)s)::date between %(first)s and as_of_date"
+            " and prompt_version <> '1'",
+            {"first": first_day, "zone": timezone},
+        )
+
+    def versions(self, prompt_ids: Sequence[str]) -> pd.DataFrame:
+        """`prompt_version_performance` of some prompts, the newest version first."""
+        return self._mart(
+            "prompt_version_performance",
+            _VERSIONS,
+            "prompt_id, prompt_version is null, version_created_at desc nulls last,"
+            " length(prompt_version) desc, prompt_version desc",
+            "prompt_id = any(%(prompts)s)",
+            {"prompts": list(prompt_ids)},
+        )
+
+    def library(self, prompt_ids: Sequence[str]) -> pd.DataFrame:
+        """`prompt_library` of some prompts: each of :data:`TEXTS` cut to :data:`MOST_TEXT` characters.
+
+        Beside each text `…_characters`, how long it is; and `mapped_agent_names`, a line each.
+        """
+        texts: dict[str, str] = dict.fromkeys(TEXTS, "text")
+        counts = {f"{name}_characters": "count" for name in TEXTS}
+        query = sql.SQL(
+            "select prompt_id::text, {}, {}, mapped_agent_names::text from {}"
+            " where prompt_id = any(%(prompts)s)"
+        ).format(
+            sql.SQL(", ").join(sql.SQL("left({}, %(most)s)").format(sql.Identifier(name)) for name in texts),
+            sql.SQL(", ").join(sql.SQL("length({})").format(sql.Identifier(name)) for name in texts),
+            self._table("prompt_library"),
+        )
+        columns = {"prompt_id": "text", **texts, **counts, "mapped_agent_names": "text"}
+        return self._frame(query, columns, {"prompts": list(prompt_ids), "most": MOST_TEXT})
+
+    def response_times(self, prompt_ids: Sequence[str]) -> pd.DataFrame:
+        """`response_time_distribution` of some prompts, the quickest bucket first."""
+        return self._mart(
+            "response_time_distribution",
+            _RESPONSE_TIMES,
+            "prompt_id, bucket",
+            "prompt_id = any(%(prompts)s)",
+            {"prompts": list(prompt_ids)},
+        )
+
+    def recommendations(self) -> pd.DataFrame:
+        """`prompt_recommendations`: one row a prompt and rule, what to do first first."""
+        return self._mart("prompt_recommendations", _RECOMMENDATIONS, "rank")
+
     def rules(self) -> pd.DataFrame:
         """`rules_in_force`: one row an alert rule, override, target or limit."""
         return self._mart("rules_in_force", _RULES, "kind, name, scope, scope_value")
@@ -695,7 +806,7 @@ class Marts:
     def shares(self, prompt_ids: Sequence[str], first_day: date, last_day: date) -> pd.DataFrame:
         """Some prompts' sums by each of :data:`BREAKDOWNS`, in one pass over the days.
 
-        Columns `prompt_id`, `by` (model, agent or version), `share` (its name, null where unknown) and
+        Columns `prompt_id`, `by` (model or agent), `share` (its name, null where unknown) and
         :data:`SUMS`; the most used first.
         """
         columns = [sql.Identifier(column) for column in BREAKDOWNS.values()]

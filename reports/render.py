@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import jinja2
 import pandas as pd
@@ -33,13 +33,14 @@ from reports.options import ReportOptions
 from reports.paper import pdf
 from reports.views import common
 from reports.views.alerts import alerts_page
-from reports.views.analytics import Analytics, analytics
+from reports.views.analytics import Analytics, Comparison, analytics
 from reports.views.downloads import downloads_page
 from reports.views.overview import Overview, TrendPoint, overview
+from reports.views.peers import Peers
 from reports.views.performance import Performance, performance
 from reports.views.printed import Printed, printed
-from reports.views.prompt import BREAKDOWN_DAYS, TREND_DAYS, prompt
-from reports.views.prompts import prompts
+from reports.views.prompt import BREAKDOWN_DAYS, PEER_PERIOD, TREND_DAYS, prompt
+from reports.views.prompts import Prompts, prompts
 from reports.views.settings import settings_page
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
@@ -182,6 +183,14 @@ def _analytics_drawing(view: Analytics) -> Drawing:
     return _drawing([*of_periods, *ahead], lambda chart: chart.key in shown)
 
 
+def _write_prompts(writer: _Writer, view: Prompts) -> None:
+    """The page of all prompts, and what its script reads: who they are, and a file of numbers a period."""
+    writer.page("prompts.html", "prompts.html", view=view)
+    writer.file("data/prompts.js", f'prismData("prompts", {view.listing});\n'.encode())
+    for period, numbers in view.numbers():
+        writer.file(f"data/prompts-{period}.js", f'prismData("prompts-{period}", {numbers});\n'.encode())
+
+
 def _assets(writer: _Writer) -> None:
     for name in ("prism.css", "prism.js", "icon.svg"):
         writer.file(f"assets/{name}", (TEMPLATES / "site" / name).read_bytes())
@@ -195,15 +204,18 @@ def _prompt_pages(
     library: pd.DataFrame,
     summary: pd.DataFrame,
     alerts: Sequence[common.Alert],
+    events: Sequence[common.Event],
+    compared: Sequence[Comparison],
+    advice: Sequence[common.Advice],
     targets: Mapping[str, float | None],
     options: ReportOptions,
 ) -> None:
-    """One page a prompt; the weeks of :data:`_CHUNK` prompts at a time are in memory."""
+    """One page a prompt; what :data:`_CHUNK` prompts at a time need is in memory."""
     last = options.as_of_date
     trend_start, share_start = (last - timedelta(days=days - 1) for days in (TREND_DAYS, BREAKDOWN_DAYS))
-    of_prompt: dict[str, list[common.Alert]] = {}
-    for one in alerts:
-        of_prompt.setdefault(one.prompt_id, []).append(one)
+    of_alerts, of_events = _of_prompt(alerts), _of_prompt(events)
+    of_compared, of_advice = _of_prompt(compared), _of_prompt(advice)
+    peers = Peers(records(summary[summary["period"] == PEER_PERIOD]))
     places = summary.groupby("prompt_id", sort=False).indices
     rows = records(library)
     for start in range(0, len(rows), _CHUNK):
@@ -212,6 +224,9 @@ def _prompt_pages(
         summaries = _by_prompt(summary.iloc[[place for one in ids for place in places.get(one, ())]])
         weeks = _by_prompt(marts.weekly_by_prompt(ids, trend_start, last))
         shares = _by_prompt(marts.shares(ids, share_start, last))
+        entries = _by_prompt(marts.library(ids))
+        versions = _by_prompt(marts.versions(ids))
+        times = _by_prompt(marts.response_times(ids))
         for row in chunk:
             key = row["prompt_id"]
             view = prompt(
@@ -219,13 +234,35 @@ def _prompt_pages(
                 summary=summaries.get(key, ()),
                 weeks=weeks.get(key, ()),
                 shares=shares.get(key, ()),
-                alerts=of_prompt.get(key, ()),
+                alerts=of_alerts.get(key, ()),
+                events=of_events.get(key, ()),
+                entry=next(iter(entries.get(key, ())), None),
+                versions=versions.get(key, ()),
+                compared=of_compared.get(key, ()),
+                advice=of_advice.get(key, ()),
+                times=times.get(key, ()),
+                peers=peers,
                 targets=targets,
                 options=options,
             )
             writer.page(
                 common.prompt_href(row), "prompt.html", view=view, drawing=_prompt_drawing(view.trend)
             )
+
+
+class _HasPrompt(Protocol):
+    @property
+    def prompt_id(self) -> str: ...
+
+
+_Of = TypeVar("_Of", bound=_HasPrompt)
+
+
+def _of_prompt(some: Iterable[_Of]) -> dict[str, list[_Of]]:
+    grouped: dict[str, list[_Of]] = {}
+    for one in some:
+        grouped.setdefault(one.prompt_id, []).append(one)
+    return grouped
 
 
 def _by_prompt(frame: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
@@ -252,9 +289,11 @@ def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> None:
     )
     listed = prompts(library=library, summary=summary, options=options)
     of_alerts = alerts_page(alert_rows=alert_rows, prompts=by_id, options=options)
+    advice = marts.recommendations()
+    events = common.events(marts.alert_events(), by_id)
     _assets(writer)
     writer.page("index.html", "index.html", view=main, drawing=_overview_drawing(main))
-    writer.page("prompts.html", "prompts.html", view=listed)
+    _write_prompts(writer, listed)
     writer.page("alerts.html", "alerts.html", view=of_alerts)
     movers = marts.movers(options.as_of_date, _MOST_MOVERS)
     insight = analytics(
@@ -291,6 +330,9 @@ def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> None:
         library=library,
         summary=summary,
         alerts=common.alerts(alert_rows, options.as_of_date, by_id),
+        events=events,
+        compared=insight.all_comparisons,
+        advice=common.advices(advice, by_id),
         targets=targets,
         options=options,
     )

@@ -112,8 +112,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A version against the one before, or an experiment: the verdict in words, metric by metric."""
+    """A version against the one before, or an experiment: the verdict in words, metric by metric.
 
+    ``kind`` names the experiment, and is empty of versions.
+    """
+
+    prompt_id: str
+    variant: str
     title: str
     name: str
     href: str | None
@@ -126,7 +131,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Analytics:
-    """The page."""
+    """The page. ``comparisons`` are the first of ``all_comparisons``."""
 
     page: Page
     periods: tuple[PeriodAnalytics, ...]
@@ -134,6 +139,7 @@ class Analytics:
     falling: tuple[Trend, ...]
     trend_text: str
     forecasts: tuple[Forecast, ...]
+    all_comparisons: tuple[Comparison, ...]
     comparisons: tuple[Comparison, ...]
     comparisons_left_out: int
     experiments: int
@@ -241,6 +247,8 @@ def comparisons_of(
                     arms,
                 ),
                 Comparison(
+                    prompt_id=str(prompt_id or ""),
+                    variant=str(variant),
                     title=arms,
                     name=name,
                     href=prompt_href(prompt) if prompt else None,
@@ -624,6 +632,7 @@ def analytics(
             _forecast(metric, kind, label, history, ahead.get(metric.key, ()))
             for metric, kind, label in _FORECASTS
         ),
+        all_comparisons=tuple(compared),
         comparisons=tuple(compared[:_MOST_VERDICTS]),
         comparisons_left_out=max(0, len(compared) - _MOST_VERDICTS),
         experiments=len({row["experiment"] for row in records(comparisons) if row["experiment"]}),

@@ -15,7 +15,7 @@ import pandas as pd
 from reports import format as fmt
 from reports.charts import Kind, Row
 from reports.marts import records
-from reports.metrics import PERIOD_NAMES
+from reports.metrics import PERIOD_NAMES, Tone
 from reports.options import PERIODS, Period, ReportOptions
 
 # The window that the verdict on the numbers looks at.
@@ -96,6 +96,37 @@ class Alert:
     since: str
     first_detected_on: date | None
     last_detected_on: date | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """One change of an alert, in words."""
+
+    on: date
+    day: str
+    event: str
+    tone: Tone
+    symbol: str
+    rule_label: str
+    change: str
+    prompt_id: str
+    prompt: str
+    href: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One recommendation: what to do, why, and what it should bring, where that can be told."""
+
+    prompt_id: str
+    prompt: str
+    href: str
+    priority: str
+    title: str
+    reason: str
+    gain: str
+    basis: str
 
 
 @dataclass(frozen=True)
@@ -266,6 +297,78 @@ def alerts(
     ``prompts`` are today's prompts by `prompt_id`, each with its names.
     """
     return tuple(alert(row, as_of_date, prompts.get(row["prompt_id"])) for row in records(frame))
+
+
+_EVENTS: Mapping[str, tuple[Tone, str]] = {
+    "opened": ("bad", "▲"),
+    "reopened": ("bad", "▲"),
+    "escalated": ("bad", "▲"),
+    "eased": ("good", "▼"),
+    "resolved": ("good", "✓"),
+}
+
+
+def events(frame: pd.DataFrame, prompts: Mapping[str, Mapping[str, Any]]) -> tuple[Event, ...]:
+    """All rows of `alert_events` in words, in the frame's order; ``prompts`` are today's by `prompt_id`."""
+    made = []
+    for row in records(frame):
+        known = prompts.get(row["prompt_id"])
+        tone, symbol = _EVENTS.get(str(row["event"]), ("neutral", "•"))
+        before, after = row["previous_severity"], row["severity"]
+        made.append(
+            Event(
+                on=row["event_on"],
+                day=fmt.day(row["event_on"]),
+                event=str(row["event"]),
+                tone=tone,
+                symbol=symbol,
+                rule_label=RULES.get(str(row["rule"]), str(row["rule"]).replace("_", " ").capitalize()),
+                change=f"{before} → {after}" if before and after else str(after or before or ""),
+                prompt_id=str(row["prompt_id"]),
+                prompt=prompt_name(known or row),
+                href=prompt_href(known) if known else "prompts.html",
+                cause=str(row["cause"]),
+            )
+        )
+    return tuple(made)
+
+
+# Advice that says to go on as before.
+_CALM = ("keep", "watch", "wait")
+
+
+def advices(
+    frame: pd.DataFrame, prompts: Mapping[str, Mapping[str, Any]], *, calm: bool = True
+) -> tuple[Advice, ...]:
+    """The rows of `prompt_recommendations` in words, what to do first first.
+
+    Without ``calm`` only what asks for something to be done.
+    """
+    made = []
+    for row in records(frame):
+        if not calm and row["action"] in _CALM:
+            continue
+        gains = []
+        if row["expected_successes"] is not None and row["expected_successes"] >= 1:
+            gains.append(
+                f"about {fmt.plural(round(row['expected_successes']), 'more success', 'more successes')}"
+            )
+        if row["expected_saving"] is not None and row["expected_saving"] >= 0.01:
+            gains.append(f"saves about {fmt.money(row['expected_saving'])}")
+        known = prompts.get(row["prompt_id"], row)
+        made.append(
+            Advice(
+                prompt_id=str(row["prompt_id"]),
+                prompt=prompt_name(known),
+                href=prompt_href(known),
+                priority=str(row["priority"]),
+                title=str(row["title"]),
+                reason=str(row["reason"]),
+                gain=f"{' and '.join(gains)} a month" if gains else "",
+                basis=str(row["basis"] or ""),
+            )
+        )
+    return tuple(made)
 
 
 def _build_check(options: ReportOptions) -> Check:

@@ -13,17 +13,31 @@ from typing import Any
 from reports import format as fmt
 from reports import trends
 from reports.metrics import METRICS, PERIOD_NAMES, RATING, RESPONSE, SUCCESS, Change, Metric, Target
-from reports.options import PERIODS, ReportOptions
-from reports.views.common import Alert, Page, page, prompt_name
+from reports.options import PERIODS, Period, ReportOptions
+from reports.views.analytics import Comparison
+from reports.views.common import Advice, Alert, Event, Page, page, prompt_name
 from reports.views.overview import TrendPoint, trend_points
+from reports.views.peers import Peer, Peers
 from reports.views.prompts import Health, health
 
 # The trend of a prompt: half a year of weeks, since one prompt's days are too few to read.
 TREND_DAYS = 26 * 7
-# The window of the shares by model, agent and version.
+# The period that prompts of a domain are compared in.
+PEER_PERIOD: Period = "month"
+# The window of the shares by model and agent.
 BREAKDOWN_DAYS = 90
 _MOST_SHARES = 12
 _MOST_TEXT = 20_000
+# What of a text is shown at once; the rest is folded away.
+_FIRST_TEXT = 1_200
+_MOST_VERSIONS = 30
+_MOST_EVENTS = 30
+# How a library calls its texts: label, and what it is for.
+_TEXTS: Mapping[str, tuple[str, str]] = {
+    "prompt_starter": ("Starter", "What a user begins with."),
+    "system_prompt": ("System prompt", "What sets the model's task."),
+    "user_prompt_template": ("Template", "What a user's words are put into."),
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,7 @@ class Figure:
 class PromptPeriod:
     """One period of one prompt."""
 
+    key: Period
     title: str
     days: str
     health: Health
@@ -52,7 +67,7 @@ class PromptPeriod:
 
 @dataclass(frozen=True)
 class Share:
-    """One model, agent or version: what it did for the prompt. ``width`` is its share of uses, 0 to 100."""
+    """One model or agent: what it did for the prompt. ``width`` is its share of uses, 0 to 100."""
 
     name: str
     uses: str
@@ -66,12 +81,50 @@ class Share:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """The prompt's uses by model, agent or version."""
+    """The prompt's uses by model or agent."""
 
     title: str
     column: str
     shares: tuple[Share, ...]
     left_out: int
+
+
+@dataclass(frozen=True)
+class Text:
+    """One text of the library's entry: the beginning, the rest to fold away, and what is not shown at all."""
+
+    title: str
+    note: str
+    beginning: str
+    rest: str
+    left_out: str
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of the prompt's text, over all time, and what it did to the numbers."""
+
+    name: str
+    current: bool
+    since: str
+    uses: str
+    success: str
+    outcomes: str
+    rating: str
+    rated: str
+    response: str
+    cost: str
+    against: Comparison | None
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """How many uses took so long. ``width`` is the share of the fullest bucket, 0 to 100."""
+
+    name: str
+    uses: str
+    share: str
+    width: int
 
 
 @dataclass(frozen=True)
@@ -90,6 +143,16 @@ class Prompt:
     breakdown_days: str
     open_alerts: tuple[Alert, ...]
     resolved_alerts: tuple[Alert, ...]
+    events: tuple[Event, ...]
+    texts: tuple[Text, ...]
+    listed: bool
+    agents: tuple[str, ...]
+    versions: tuple[Version, ...]
+    peers: tuple[Peer, ...]
+    peers_of: str
+    advice: tuple[Advice, ...]
+    times: tuple[Bucket, ...]
+    times_text: str
 
 
 def _sample(metric: Metric, row: Mapping[str, Any]) -> int | None:
@@ -139,6 +202,7 @@ def _period(row: Mapping[str, Any], targets: Mapping[str, float | None]) -> Prom
             )
         )
     return PromptPeriod(
+        key=period,
         title=PERIOD_NAMES[row["period"]].title,
         days=fmt.days_between(row["period_start"], row["period_end"]),
         health=health(row),
@@ -185,11 +249,82 @@ def _facts(row: Mapping[str, Any], options: ReportOptions) -> tuple[tuple[str, s
         ("Owner", row["owner"]),
         ("Compliance", row["compliance_tags"]),
         ("Current version", row["current_version"]),
-        ("Mapped agents", None if row["mapped_agents"] is None else fmt.count(row["mapped_agents"])),
         ("First used", row["first_used_at"] and fmt.moment(row["first_used_at"], options.timezone)),
         ("Last used", row["last_used_at"] and fmt.moment(row["last_used_at"], options.timezone)),
     ]
     return tuple((label, str(value)) for label, value in facts if value)
+
+
+def _texts(entry: Mapping[str, Any] | None) -> tuple[Text, ...]:
+    made = []
+    for name, (title, note) in _TEXTS.items():
+        text = entry[name] if entry else None
+        if not text:
+            continue
+        length = entry[f"{name}_characters"] if entry else 0
+        left_out = (
+            f"{fmt.count(length - len(text))} more of {fmt.count(length)} characters are in the library."
+            if length > len(text)
+            else ""
+        )
+        beginning = text if len(text) <= _FIRST_TEXT * 1.25 else text[:_FIRST_TEXT]
+        made.append(Text(title, note, beginning, text[len(beginning) :], left_out))
+    return tuple(made)
+
+
+def _versions(
+    rows: Sequence[Mapping[str, Any]], compared: Sequence[Comparison], timezone: str
+) -> tuple[Version, ...]:
+    """``compared`` are the prompt's comparisons of versions."""
+    against = {one.variant: one for one in compared if not one.kind}
+    return tuple(
+        Version(
+            name="version not known" if row["prompt_version"] is None else str(row["prompt_version"]),
+            current=bool(row["is_current"]),
+            since=fmt.moment(row["version_created_at"], timezone).split(",")[0]
+            if row["version_created_at"]
+            else "",
+            uses=fmt.count(row["usage_count"]),
+            success=fmt.percent(row["success_rate"]),
+            outcomes=_of(row["outcome_count"])
+            + (
+                f", {fmt.percent(row['success_rate_low'])} to {fmt.percent(row['success_rate_high'])}"
+                if row["success_rate_low"] is not None
+                else ""
+            ),
+            rating=fmt.rating(row["average_rating"]),
+            rated=_of(row["rated_count"]) if row["rated_count"] else "",
+            response=fmt.duration(row["average_response_time_ms"]),
+            cost=fmt.money(row["cost_per_use"]),
+            against=against.get(str(row["prompt_version"])),
+        )
+        for row in rows[:_MOST_VERSIONS]
+    )
+
+
+def _times(rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[Bucket, ...], str]:
+    total = sum(row["usage_count"] for row in rows)
+    if not total:
+        return (), ""
+    most = max(row["usage_count"] for row in rows)
+
+    def edge(value: float) -> str:
+        return fmt.plain(fmt.duration(value))
+
+    buckets = tuple(
+        Bucket(
+            name=f"over {edge(row['bucket_low_ms'])}"
+            if row["bucket_high_ms"] is None
+            else f"{edge(row['bucket_low_ms'])} to {edge(row['bucket_high_ms'])}"
+            if row["bucket_low_ms"]
+            else f"under {edge(row['bucket_high_ms'])}",
+            uses=fmt.count(row["usage_count"]),
+            share=fmt.percent(row["usage_count"] / total, 0),
+            width=round(100 * row["usage_count"] / most),
+        )
+        for row in rows
+    )
+    return buckets, f"of {fmt.sample(total, 'timed use')}"
 
 
 def prompt(
@@ -199,13 +334,23 @@ def prompt(
     weeks: Sequence[Mapping[str, Any]],
     shares: Sequence[Mapping[str, Any]],
     alerts: Sequence[Alert],
+    events: Sequence[Event],
+    entry: Mapping[str, Any] | None,
+    versions: Sequence[Mapping[str, Any]],
+    compared: Sequence[Comparison],
+    advice: Sequence[Advice],
+    times: Sequence[Mapping[str, Any]],
+    peers: Peers,
     targets: Mapping[str, float | None],
     options: ReportOptions,
 ) -> Prompt:
     """The page of the prompt in ``row`` (of `prompts`).
 
     ``summary`` holds its rows of `prompt_performance_summary`, ``weeks`` its weeks, ``shares`` what each
-    model, agent and version has of its uses, ``alerts`` its own, ``targets`` those of the metrics by key.
+    model and agent has of its uses, ``alerts`` and ``events`` its own, ``entry`` its row of `prompt_library`
+    (None: not in the library), ``versions`` and ``times`` its rows of `prompt_version_performance` and
+    `response_time_distribution`, ``peers`` those of all prompts in :data:`PEER_PERIOD`, ``targets`` those of
+    the metrics by key.
     """
     by_period = {str(one["period"]): one for one in summary}
     name = prompt_name(row)
@@ -213,9 +358,9 @@ def prompt(
     labels = {
         "model": ("By model", "Model", "unknown model"),
         "agent": ("By agent", "Agent", "no agent"),
-        "version": ("By version", "Version", "unknown version"),
     }
     first = options.as_of_date - timedelta(days=BREAKDOWN_DAYS - 1)
+    buckets, times_text = _times(times)
     return Prompt(
         page=replace(page(options, name, "prompts"), root="../"),
         name=name,
@@ -233,4 +378,16 @@ def prompt(
         breakdown_days=fmt.days_between(first, options.as_of_date),
         open_alerts=tuple(one for one in alerts if not one.resolved),
         resolved_alerts=tuple(one for one in alerts if one.resolved),
+        events=tuple(events[:_MOST_EVENTS]),
+        texts=_texts(entry),
+        listed=row["is_listed"] is not False,
+        agents=tuple(str(entry["mapped_agent_names"] or "").split("\n"))
+        if entry and entry["mapped_agent_names"]
+        else (),
+        versions=_versions(versions, compared, options.timezone),
+        peers=peers.of(by_period.get(PEER_PERIOD)),
+        peers_of=str(row["domain"] or "no domain"),
+        advice=tuple(advice),
+        times=buckets,
+        times_text=times_text,
     )

@@ -143,3 +143,19 @@ def forecasts(*rows: Row) -> pd.DataFrame:
 def rules(*rows: Row) -> pd.DataFrame:
     known = {"kind": "alert rule", "scope": "all", "comparator": "below", "minimum_sample": 20}
     return frame(marts._RULES, [known | row for row in rows])
+
+
+def versions(*rows: Row) -> pd.DataFrame:
+    return frame(
+        marts._VERSIONS, [{"prompt_id": "p", "outcome_count": 0, "rated_count": 0} | row for row in rows]
+    )
+
+
+def events(*rows: Row) -> pd.DataFrame:
+    known = {"event": "opened", "event_on": AS_OF, "rule": "slow_response", "cause": "Slow.", "alert_id": "1"}
+    return frame(marts._EVENTS, [known | {"prompt_name": row["prompt_id"]} | row for row in rows])
+
+
+def recommendations(*rows: Row) -> pd.DataFrame:
+    known = {"priority": "high", "action": "rewrite", "title": "Rewrite it", "reason": "It fails."}
+    return frame(marts._RECOMMENDATIONS, [known | {"prompt_name": row["prompt_id"]} | row for row in rows])

@@ -13,7 +13,9 @@ from reports.marts import records
 from reports.options import Build
 from reports.views import common
 from reports.views.alerts import alerts_page
+from reports.views.analytics import comparisons_of
 from reports.views.overview import Overview, PeriodOverview, overview
+from reports.views.peers import Peers
 from reports.views.prompt import Prompt, prompt
 from reports.views.prompts import prompts
 from tests.unit import report_frames as frames
@@ -278,10 +280,11 @@ def test_the_table_has_every_prompt_most_used_first_with_or_without_uses() -> No
         "of 3, thin",
     )
     assert [cell.text for cell in never.cells] == ["No data", "0", "–", "–", "–", "–"]
-    data = json.loads(table.data)
-    assert data["cells"]["month"][0][1][:2] == [30, "30"]
-    assert data["cells"]["month"][1:] == [0, 0]
-    assert [one[0] for one in data["prompts"]] == ["busy", "never", "quiet"]
+    numbers = {period: json.loads(text) for period, text in table.numbers()}
+    assert numbers["month"]["cells"][0][1][:2] == [30, "30"]
+    assert numbers["month"]["cells"][1:] == [0, 0]
+    assert numbers["day"]["cells"] == [0, 0, 0]
+    assert [one[0] for one in json.loads(table.listing)["prompts"]] == ["busy", "never", "quiet"]
 
 
 def page_of(**changes: Any) -> Prompt:
@@ -291,6 +294,13 @@ def page_of(**changes: Any) -> Prompt:
         "weeks": [],
         "shares": [],
         "alerts": (),
+        "events": (),
+        "entry": None,
+        "versions": [],
+        "compared": (),
+        "advice": (),
+        "times": [],
+        "peers": Peers([]),
         "targets": {"success_rate": 0.8},
         "options": frames.options(),
     }
@@ -322,6 +332,62 @@ def test_shares_add_up_to_the_whole_and_name_the_unknown() -> None:
         ("gpt", "75\u202f%", "100\u202f%"),
         ("unknown model", "25\u202f%", "–"),
     ]
+
+
+def test_a_long_text_is_folded_and_one_longer_still_says_what_is_missing() -> None:
+    entry = dict.fromkeys(("prompt_starter", "user_prompt_template", "mapped_agent_names"))
+    entry |= {"system_prompt": "x" * 20_000, "system_prompt_characters": 10_000_000}
+    (text,) = page_of(entry=entry).texts
+    assert len(text.beginning) < 2_000
+    assert len(text.beginning + text.rest) == 20_000
+    assert text.left_out == "9,980,000 more of 10,000,000 characters are in the library."
+
+
+def test_a_version_says_what_it_did_against_the_one_before() -> None:
+    versions = records(
+        frames.versions(
+            {"prompt_version": "2", "is_current": True}, {"prompt_version": None, "usage_count": 5}
+        )
+    )
+    compared = comparisons_of(
+        records(frames.comparisons({"prompt_id": "p", "prompt_name": "p", "verdict": "worse"})), {}
+    )
+    first, unknown = page_of(versions=versions, compared=compared).versions
+    assert first.against is not None
+    assert (first.name, first.current, first.against.verdict) == ("2", True, "worse")
+    assert (unknown.name, unknown.against) == ("version not known", None)
+
+
+def test_a_prompt_is_ranked_among_those_of_its_domain_with_enough_uses() -> None:
+    rates = (("p", 0.9, 50), ("best", 0.95, 50), ("worst", 0.2, 50), ("thin", 1.0, 3))
+    rows = [
+        {"prompt_id": name, "success_rate": rate, "outcome_count": count, "domain": "legal"}
+        for name, rate, count in rates
+    ]
+    elsewhere = {"prompt_id": "x", "success_rate": 1.0, "outcome_count": 99, "domain": "people"}
+    summary = records(frames.summary(*rows, elsewhere))
+    peers = Peers(summary)
+    shown = {row["prompt_id"]: peers.of(row) for row in summary}
+    (own,) = shown["p"]
+    assert (own.standing, own.median, own.tone) == ("2nd of 3", "90.0\u202f%", "neutral")
+    assert shown["worst"][0].tone == "bad"
+    assert (shown["thin"][0].standing, shown["thin"][0].place) == ("too few uses to rank", None)
+    assert shown["x"] == ()
+
+
+def test_advice_says_what_it_should_bring_only_where_that_is_known() -> None:
+    frame = frames.recommendations(
+        {"prompt_id": "a", "expected_successes": 129.4, "expected_saving": 0.15},
+        {"prompt_id": "b", "expected_saving": 116.55},
+        {"prompt_id": "c", "expected_successes": 0.2, "action": "keep"},
+    )
+    found = common.advices(frame, {})
+    assert [one.gain for one in found] == [
+        "about 129 more successes and saves about $0.15 a month",
+        "saves about $116.55 a month",
+        "",
+    ]
+    assert [one.prompt for one in common.advices(frame, {}, calm=False)] == ["a", "b"]
 
 
 def test_a_sparkline_breaks_where_nothing_is_known_and_needs_two_values() -> None:
