@@ -709,7 +709,7 @@ class Marts:
         """`prompt_comparisons`: one row a comparison and metric."""
         return self._mart("prompt_comparisons", _COMPARISONS, "kind, prompt_id, starts_on desc, metric")
 
-    def alert_events(self) -> pd.DataFrame:
+    def alert_history(self) -> pd.DataFrame:
         """`alert_events`: one row an alert and change, the newest first."""
         return self._mart("alert_events", _EVENTS, "event_on desc, prompt_name, alert_id")
 

@@ -290,7 +290,7 @@ def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> None:
     listed = prompts(library=library, summary=summary, options=options)
     of_alerts = alerts_page(alert_rows=alert_rows, prompts=by_id, options=options)
     advice = marts.recommendations()
-    events = common.events(marts.alert_events(), by_id)
+    events = common.events(marts.alert_history(), by_id)
     _assets(writer)
     writer.page("index.html", "index.html", view=main, drawing=_overview_drawing(main))
     _write_prompts(writer, listed)
@@ -336,7 +336,6 @@ def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> None:
         targets=targets,
         options=options,
     )
-
     if options.exports:
         _downloads(writer, marts, printed(main, of_alerts, listed, options), options)
 

@@ -11,7 +11,7 @@ from reports import format as fmt
 from reports.options import ReportOptions
 from reports.views.alerts import Alerts
 from reports.views.overview import Overview, PeriodOverview
-from reports.views.prompts import Column, PromptRow, Prompts
+from reports.views.prompts import SHOWN, Column, PromptRow, Prompts
 
 # Paper is for reading through; a longer list is looked up on the pages.
 MOST_PROMPTS = 200
@@ -36,7 +36,7 @@ def printed(overview: Overview, alerts: Alerts, prompts: Prompts, options: Repor
         overview=overview,
         period=overview.period(options.default_period),
         alerts=alerts,
-        columns=prompts.columns,
+        columns=prompts.columns[:SHOWN],
         prompts=prompts.rows[:MOST_PROMPTS],
         left_out=f"{fmt.plural(more, 'prompt')} with fewer uses: on the pages alone." if more > 0 else "",
     )
