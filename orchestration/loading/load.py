@@ -210,7 +210,7 @@ class _Load:
         reported = comparison.own_totals(days)
         if wrong := [day for day, totals in reported.items() if not totals.agrees]:
             log.warning(
-                "source %s: its own totals of %d days since %s are not what its rows come to: %s",
+                "source %s: %d of its days since %s differed from its own totals of them: %s",
                 self._source, len(wrong), days.first,
                 ", ".join(f"{day} ({reported[day].reported.calls} calls, {reported[day].logged.calls} rows)"
                           for day in sorted(wrong)[:3]),

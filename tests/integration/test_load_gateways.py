@@ -352,7 +352,7 @@ def test_the_proxys_own_daily_totals_are_held_against_its_log(
         3: (2, True, 3, True),  # with the one that names no prompt
         0: (2, True, None, None),  # not over yet
     }
-    assert "its own totals of 2 days" in caplog.text
+    assert "2 of its days since" in caplog.text
     ((reported, logged),) = proxy.rows(
         "select reported_totals::json, logged_totals::json from raw.reconciliations where reported_count = 1"
     )
