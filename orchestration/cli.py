@@ -282,9 +282,23 @@ app.command()(rate)
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    heartbeat: Annotated[
+        bool,
+        typer.Option("--heartbeat", help="Only: is the last report overdue? If so, mail the owner, once."),
+    ] = False,
+) -> None:
     """Checks settings, connections, versions and permissions, and says how to mend each fault."""
     from orchestration.doctor import examine
+
+    if heartbeat:
+        from orchestration import reporting
+
+        notice = reporting.heartbeat(settings_here(), datetime.now(UTC))
+        if notice is not None:
+            raise PrismError(notice.lead, where="prism doctor --heartbeat", mend=notice.mend)
+        print("ok    report: none is overdue")
+        return
 
     found = list(examine(settings_here))
     for finding in found:

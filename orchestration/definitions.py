@@ -17,7 +17,7 @@ from orchestration.jobs import jobs
 from orchestration.partitions import as_of_dates
 from orchestration.resources import Prism
 from orchestration.schedules import schedules
-from orchestration.sensors import landing_sensors, notice_sensors, owner_hears
+from orchestration.sensors import landing_sensors, mail_sensors, notice_sensors, owner_hears
 from orchestration.settings import Settings, load_settings
 
 
@@ -39,7 +39,12 @@ def compose(settings: Settings) -> dg.Definitions:
         assets=assets,
         jobs=[nightly, refresh],
         schedules=schedules(settings, nightly, refresh),
-        sensors=[owner_hears(), *notice_sensors(settings), *landing_sensors(settings)],
+        sensors=[
+            owner_hears(),
+            *mail_sensors(),
+            *notice_sensors(settings),
+            *landing_sensors(settings),
+        ],
         resources={"prism": Prism(), "dbt_cli": dbt.resource()},
         executor=dg.in_process_executor,
     )

@@ -8,11 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from orchestration import mailing, subscriptions
 from orchestration import warehouse as warehouses
 from orchestration.errors import PrismError
 from orchestration.settings import Settings, Source
 from orchestration.sources.open import open_source
 from orchestration.warehouse import OLDEST_SERVER, Warehouse
+from reports.errors import ReportError
 
 _LEAST_FREE_BYTES = 1 << 30
 
@@ -55,8 +57,22 @@ def examine(read_settings: Callable[[], Settings]) -> Iterator[Finding]:
     yield Finding(
         "mail", True, "PRISM_SMTP_URL is set" if mail else "no PRISM_SMTP_URL: mails stay in the outbox"
     )
-    recipients = settings.config.reports.recipients
-    yield Finding("recipients", True, ", ".join(recipients) or "none in prism.yaml: no report is mailed")
+    yield _subscriptions(settings)
+
+
+def _subscriptions(settings: Settings) -> Finding:
+    try:
+        mailing.signature(settings)
+    except (PrismError, ReportError) as error:
+        return Finding("subscriptions", False, str(error))
+    told = ", ".join(
+        f"{one.name} ({subscriptions.turn(one)})"
+        for one in settings.config.reports.all_subscriptions
+        if one.recipients
+    )
+    owner = settings.config.reports.owner
+    warning = "" if owner else "; no reports.owner: nobody hears of a failed night"
+    return Finding("subscriptions", True, (told or "none in prism.yaml: no report is mailed") + warning)
 
 
 def _home(settings: Settings) -> Finding:

@@ -86,6 +86,18 @@ def failure(event: dg.DagsterEvent) -> str:
     return (told or (error.message if error else event.message) or "").strip()[:_LONGEST_MESSAGE]
 
 
+def failed_loads(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """What the sources of a run failed with, where some have; from their checks, which do not end the run."""
+    found = []
+    kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    for record in instance.get_records_for_run(run_id, of_type=kind).records:
+        event = record.event_log_entry.dagster_event
+        check = event.asset_check_evaluation_data if event else None
+        if check and not check.passed and check.asset_key == dg.AssetKey(["raw", "load_batches"]):
+            found.append(str(check.metadata["failure"].value)[:_LONGEST_MESSAGE])
+    return found
+
+
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A small table for Dagster's UI."""
 

@@ -1,36 +1,30 @@
-"""Settings and builds on one side, `reports` on the other: render a date's report, send it, tell the owner.
+"""Settings and builds on one side, `reports` on the other: render a date's report and mails, tell the owner.
 
-The report package knows no settings and no builds; this module hands them in.
+The report package knows no settings and no builds; this module hands them in. What is sent to whom is
+:mod:`orchestration.mailing`'s.
 """
 
 from __future__ import annotations
 
+import json
 import platform
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from collections.abc import Sequence
+from datetime import date, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import psycopg
 
-from orchestration import builds
+from orchestration import builds, mailing, subscriptions
 from orchestration.errors import PrismError
-from orchestration.settings import Settings, Source
-from orchestration.warehouse import Warehouse
+from orchestration.partitions import last_ended_day
+from orchestration.settings import RecipientsOfColumn, Settings, Source, Subscription
+from orchestration.warehouse import Warehouse, open_warehouse, setup
 from reports import mail, outbox
+from reports.mail import Content
 from reports.options import Build, ReportOptions, Setting
-from reports.render import RenderedReport, render_report
-from reports.views.failure import failure_notice
-
-DIGEST = "digest.eml"
-
-
-@dataclass(frozen=True)
-class Sending:
-    """What became of a report's mails: ``lines`` in words, ``unsent`` how many due ones did not go out."""
-
-    lines: tuple[str, ...]
-    unsent: int
+from reports.render import MANIFEST, RenderedReport, render_report
+from reports.views.operations import OperationsNotice, heartbeat_notice, source_notice
 
 
 def in_force(settings: Settings, server_version: int) -> tuple[Setting, ...]:
@@ -44,7 +38,11 @@ def in_force(settings: Settings, server_version: int) -> tuple[Setting, ...]:
             ", list prices where no cost is told" if one.prices else ""
         )
 
-    recipients = ", ".join(mail.addresses(reports.recipients)) or "nobody"
+    def readers(one: Subscription) -> str:
+        if isinstance(one.recipients, RecipientsOfColumn):
+            return f"each {one.recipients.column} of prompts"
+        return ", ".join(one.recipients) or "nobody"
+
     sent = (
         "by the SMTP server of PRISM_SMTP_URL" if settings.smtp_url else "kept in the outbox: no SMTP server"
     )
@@ -57,7 +55,15 @@ def in_force(settings: Settings, server_version: int) -> tuple[Setting, ...]:
         ),
         Setting("Report", "Time zone of days", config.timezone, "timezone"),
         Setting("Report", "First day", config.start_date.isoformat(), "start_date"),
-        Setting("Mail", "Digest goes to", recipients, "reports.recipients"),
+        *(
+            Setting(
+                "Mail",
+                f"Subscription {one.name}",
+                f"{one.report}, {subscriptions.turn(one)}, to {readers(one)}",
+                "reports.subscriptions",
+            )
+            for one in reports.all_subscriptions
+        ),
         Setting("Mail", "Failures go to", reports.owner or "nobody", "reports.owner"),
         Setting("Mail", "Comes from", reports.sender, "reports.sender"),
         Setting("Mail", "Sent", sent),
@@ -76,11 +82,19 @@ def in_force(settings: Settings, server_version: int) -> tuple[Setting, ...]:
 def render(
     connection: psycopg.Connection, settings: Settings, as_of_date: date, marts_schema: str
 ) -> RenderedReport:
-    """Renders pages and digest of the marts as they are.
+    """Renders the pages and the mails of the marts as they are.
 
     Raises :class:`PrismError` where their newest build is not green, :class:`ReportError` where they are
     of another date.
     """
+    options = _options(connection, settings, as_of_date, marts_schema)
+    mailing.keep(connection, settings, options)
+    return render_report(connection, settings.reports_dir, options)
+
+
+def _options(
+    connection: psycopg.Connection, settings: Settings, as_of_date: date, marts_schema: str
+) -> ReportOptions:
     build = builds.latest(connection, marts_schema)
     if build is None or build.state != "green" or build.as_of_date != as_of_date:
         state = "none" if build is None else f"that of {build.as_of_date}, and {build.state}"
@@ -90,134 +104,118 @@ def render(
             where=f"schema {marts_schema}",
             mend=f"Mend what failed, if anything, and run: prism run --date {as_of_date} --no-send",
         )
-    options = ReportOptions(
+    base_url = settings.config.reports.base_url
+    return ReportOptions(
         as_of_date=as_of_date,
         build=Build("green", build.finished_at),
         marts_schema=marts_schema,
         timezone=settings.config.timezone,
         default_period=settings.config.reports.default_period,
-        base_url=settings.config.reports.base_url,
+        base_url=base_url.rstrip("/") if base_url else None,
         version=version("prism-performance"),
         settings=in_force(settings, connection.info.server_version),
         config_file=settings.config_path.name,
         exports=settings.config.reports.exports,
     )
-    content = mail.render_digest(mail.read_digest(connection, options))
-    sender = settings.config.reports.sender
-    digest = mail.compose(
-        content,
-        sender=sender,
-        recipient=sender,
-        message_id=mail.message_id(content.report, as_of_date, sender, sender),
-        composed_at=datetime.now(UTC),
+
+
+def rendered(settings: Settings, name: str) -> date:
+    """The date of a rendered report, by that date or ``latest``; :class:`PrismError` without one."""
+    manifest = settings.reports_dir / name / MANIFEST
+    try:
+        if Path(name).name == name:
+            return date.fromisoformat(json.loads(manifest.read_text(encoding="utf-8"))["as_of_date"])
+    except FileNotFoundError:
+        pass
+    known = sorted(path.parent.name for path in settings.reports_dir.glob(f"????-??-??/{MANIFEST}"))
+    raise PrismError(
+        f"there is no rendered report {name!r}",
+        where=str(settings.reports_dir),
+        mend=f"There are: {', '.join(known)}." if known else "Run: prism run",
     )
-    return render_report(connection, settings.reports_dir, options, files={DIGEST: digest.as_bytes()})
 
 
-def rendered(settings: Settings, name: str) -> Path:
-    """The folder of a rendered report, by its as-of date or ``latest``; :class:`PrismError` without one."""
-    folder = settings.reports_dir / name
-    if Path(name).name != name or not (folder / DIGEST).is_file():
-        known = sorted(path.parent.name for path in settings.reports_dir.glob(f"*/{DIGEST}"))
-        raise PrismError(
-            f"there is no rendered report {name!r}",
-            where=str(settings.reports_dir),
-            mend=f"There are: {', '.join(known)}." if known else "Run: prism run",
-        )
-    return folder.resolve()
+def mail_of_marts(warehouse: Warehouse, settings: Settings, as_of_date: date, one: Subscription) -> Content:
+    """A subscription's mail of the marts as they are, its turn or not: its first, where it has one a value.
 
-
-def send(warehouse: Warehouse, settings: Settings, folder: Path) -> Sending:
-    """Queues a report's digest for each recipient who has none of it yet, and delivers what is due.
-
-    Without an SMTP server the mails are kept in the outbox, which is no failure.
+    Raises :class:`PrismError` where the marts are not those of the date, or nobody would get one.
     """
-    content = mail.parse((folder / DIGEST).read_bytes())
-    reports = settings.config.reports
-    if not reports.recipients:
-        kept = folder / DIGEST
-        return Sending((f"Mail: no recipients in prism.yaml, so nobody gets it; it lies in {kept}",), 0)
-    messages = mail.compose_all(
-        content,
-        sender=reports.sender,
-        recipients=reports.recipients,
-        composed_at=datetime.now(UTC),
-        reply_to=reports.owner,
-    )
-    with warehouse.connect() as connection:
-        queued = outbox.queue(
-            connection, report=content.report, as_of_date=content.as_of_date, messages=messages
-        )
-        connection.commit()
-        if not settings.smtp_url:
-            waiting = sum(entry.state == "queued" for entry in queued)
-            return Sending((f"Mail: {waiting} in the outbox, kept there: PRISM_SMTP_URL is not set.",), 0)
-        delivery = outbox.deliver(connection, settings.smtp_url)
-    lines = [f"Mail to {one.recipient}: {one.outcome} ({one.reply})" for one in delivery.attempts]
-    if delivery.fault:
-        lines.append(f"Mail: {delivery.fault}")
-    return Sending(tuple(lines) or ("Mail: nothing was due.",), len(delivery.unsent))
+    with warehouse.connect(autocommit=True) as connection:
+        options = _options(connection, settings, as_of_date, builds.MARTS)
+        return mailing.first_made(connection, settings, options, one)
 
 
-def preview(warehouse: Warehouse, settings: Settings, folder: Path) -> Sending:
-    """Who would get the report, and why; changes nothing."""
-    content = mail.parse((folder / DIGEST).read_bytes())
-    with warehouse.connect() as connection:
-        plans = outbox.plan(
-            connection,
-            report=content.report,
-            as_of_date=content.as_of_date,
-            recipients=mail.addresses(settings.config.reports.recipients),
-        )
-    lines = [
-        f"{'would get it ' if plan.sends else 'would not    '} {plan.recipient}: {plan.why}" for plan in plans
-    ]
-    return Sending((content.subject, *(lines or ["No recipients in prism.yaml: nobody would get it."])), 0)
-
-
-def send_test(settings: Settings, folder: Path, address: str) -> Sending:
-    """Sends the digest to one address past the outbox; it counts as nothing.
-
-    Without an SMTP server it is written into ``PRISM_HOME/outbox`` instead.
-    """
-    content = mail.parse((folder / DIGEST).read_bytes())
-    sender = settings.config.reports.sender
-    now = datetime.now(UTC)
-    message = mail.compose(
-        content,
-        sender=sender,
-        recipient=address,
-        message_id=mail.message_id(
-            f"test of {content.report} {now.isoformat()}", content.as_of_date, address, sender
-        ),
-        composed_at=now,
-    )
-    if settings.smtp_url:
-        return Sending((f"Test mail to {address}: {outbox.send_test(settings.smtp_url, message)}",), 0)
-    path = settings.home / "outbox" / f"test-{content.as_of_date}.eml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(message.as_bytes())
-    return Sending((f"PRISM_SMTP_URL is not set; the test mail is in {path}",), 0)
+def _look(settings: Settings, run_id: str) -> str:
+    return f"{settings.config.reports.ui_url.rstrip('/')}/runs/{run_id} (while prism ui is up)"
 
 
 def tell_owner(
-    warehouse: Warehouse, settings: Settings, as_of_date: date, failures: list[str], run_id: str
+    warehouse: Warehouse, settings: Settings, as_of_date: date, failures: Sequence[str], run_id: str
 ) -> None:
-    """Mails the owner, if there is one, that a night is red and gave no report; once a date."""
-    owner = settings.config.reports.owner
-    if owner is None:
+    """The owner hears, once a date, that a night is red and gave no report, and its readers get what the
+    settings have for such a day."""
+    mailing.withhold(warehouse, settings, as_of_date, failures, look=_look(settings, run_id))
+
+
+def tell_of_sources(
+    warehouse: Warehouse, settings: Settings, as_of_date: date, failures: Sequence[str], run_id: str
+) -> None:
+    """The owner hears, once a date, that sources failed while the report was made of the others."""
+    notice = source_notice(as_of_date=as_of_date, failures=failures, look=_look(settings, run_id))
+    mailing.tell(warehouse, settings, notice)
+
+
+def overdue(settings: Settings, now: datetime) -> OperationsNotice | None:
+    """What the owner is to hear where ``reports.heartbeat`` has passed and the last day has no report."""
+    by = settings.config.reports.heartbeat
+    local = now.astimezone(settings.zone)
+    if by is None or local.time() < by:
+        return None
+    day = last_ended_day(settings, now)
+    days = sorted(
+        date.fromisoformat(path.parent.name) for path in settings.reports_dir.glob(f"????-??-??/{MANIFEST}")
+    )
+    if day in days:
+        return None
+    return heartbeat_notice(
+        as_of_date=day, by=f"{by:%H:%M} {settings.config.timezone}", last=days[-1] if days else None
+    )
+
+
+def heartbeat(settings: Settings, now: datetime) -> OperationsNotice | None:
+    """Mails the owner, once a day, that a report is overdue; returns what there was to tell.
+
+    Where the warehouse itself can't be had the mail goes out past the outbox, and a file in ``PRISM_HOME``
+    keeps it to one. Raises :class:`ReportError` where it can't be sent.
+    """
+    notice = overdue(settings, now)
+    if notice is None:
+        return None
+    try:
+        warehouse = open_warehouse(settings)
+        setup(warehouse)
+        mailing.tell(warehouse, settings, notice)
+    except PrismError as error:
+        _tell_without_warehouse(settings, notice, str(error), now)
+    return notice
+
+
+def _tell_without_warehouse(settings: Settings, notice: OperationsNotice, fault: str, now: datetime) -> None:
+    owner, sender = settings.config.reports.owner, settings.config.reports.sender
+    told = settings.home / "heartbeat"
+    day = notice.as_of_date.isoformat()
+    if owner is None or not settings.smtp_url:
         return
-    notice = failure_notice(
-        as_of_date=as_of_date,
-        failures=failures,
-        look=f"Run {run_id} in Dagster's UI (prism ui) shows the log.",
+    if told.is_file() and told.read_text(encoding="utf-8") == day:
+        return
+    content = mail.render_operations(notice)
+    message = mail.compose(
+        Content(content.report, content.as_of_date, content.subject, f"{fault}\n\n{content.text}"),
+        sender=sender,
+        recipient=owner,
+        message_id=mail.message_id(content.report, content.as_of_date, owner, sender),
+        composed_at=now,
     )
-    content = mail.render_failure_notice(notice)
-    messages = mail.compose_all(
-        content, sender=settings.config.reports.sender, recipients=[owner], composed_at=datetime.now(UTC)
-    )
-    with warehouse.connect() as connection:
-        outbox.queue(connection, report=content.report, as_of_date=as_of_date, messages=messages)
-        connection.commit()
-        if settings.smtp_url:
-            outbox.deliver(connection, settings.smtp_url)
+    outbox.send_test(settings.smtp_url, message, sign=mailing.signature(settings))
+    settings.home.mkdir(parents=True, exist_ok=True)
+    told.write_text(day, encoding="utf-8")

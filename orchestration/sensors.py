@@ -1,5 +1,5 @@
 """What happens by itself: a load when files have come to rest in a landing folder, a mail to the owner
-when a run has failed, the notices that waited for the morning.
+when a run has failed or is overdue, the notices that waited for the morning, mails at their hour.
 
 Thin: which files count is decided by the sources, moving them away belongs to the load, what the owner
 reads to `reporting`, and what is due to whom to `alerting.notices`.
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from orchestration import metadata, reporting
+from orchestration import mailing, metadata, reporting
 from orchestration.alerting import notices
 from orchestration.errors import PrismError
 from orchestration.jobs import is_report_made
@@ -22,8 +22,9 @@ from reports.outbox import Patience
 
 _EVERY_SECONDS = 30
 _EVERY_SECONDS_FOR_NOTICES = 600
+_EVERY_SECONDS_FOR_MAIL = 300
 # a sensor has a minute: what is not taken at once waits for the next tick
-_WITHOUT_PAUSES = Patience(timeout=10, deadline=30, pauses=())
+_WITHOUT_PAUSES = Patience(timeout=10, deadline=30, pauses=(), stop_after=20)
 
 
 def owner_hears() -> dg.SensorDefinition:
@@ -68,6 +69,34 @@ def notice_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         return dg.SkipReason("\n".join(told.lines))
 
     return [notices_due]
+
+
+def mail_sensors() -> list[dg.SensorDefinition]:
+    """What goes out at its hour or is tried again, and the word that a report is overdue; on by default."""
+
+    @dg.sensor(
+        name="mail_goes_out",
+        minimum_interval_seconds=_EVERY_SECONDS_FOR_MAIL,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Sends what has come due in the outbox: mails with an hour of their own, and retries.",
+    )
+    def mail_goes_out(_: dg.SensorEvaluationContext, prism: Prism) -> dg.SkipReason:
+        if not prism.settings.smtp_url:
+            return dg.SkipReason("PRISM_SMTP_URL is not set")
+        delivery = mailing.deliver_due(prism.warehouse, prism.settings, _WITHOUT_PAUSES)
+        return dg.SkipReason("; ".join(mailing.in_words(delivery) if delivery else ()) or "nothing was due")
+
+    @dg.sensor(
+        name="heartbeat",
+        minimum_interval_seconds=_EVERY_SECONDS_FOR_MAIL,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Mails reports.owner, once a day, where reports.heartbeat has passed without a report.",
+    )
+    def heartbeat(_: dg.SensorEvaluationContext, prism: Prism) -> dg.SkipReason:
+        notice = reporting.heartbeat(prism.settings, datetime.now(UTC))
+        return dg.SkipReason(notice.subject if notice else "no report is overdue")
+
+    return [mail_goes_out, heartbeat]
 
 
 def landing_sensors(settings: Settings) -> list[dg.SensorDefinition]:

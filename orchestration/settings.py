@@ -10,13 +10,23 @@ import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from orchestration.errors import PrismError
 
@@ -31,6 +41,7 @@ VARIABLES: Mapping[str, str] = {
     "PRISM_WAREHOUSE_URL": "PostgreSQL 15 or newer to use as the warehouse; default: the embedded",
     "PRISM_DAGSTER_URL": "PostgreSQL for Dagster's own storage; default: a database beside it",
     "PRISM_SMTP_URL": "smtp://user:password@host:587 or smtps://…; unset: mails stay in the outbox",
+    "PRISM_DKIM_KEY": "file with the private key that mails are signed with, see reports.dkim",
     "PRISM_HMAC_KEY": "key for pseudonyms of persons; unset: made once in PRISM_HOME",
 }
 
@@ -210,7 +221,115 @@ FileSource = FilesSource | LangfuseSource | OpenTelemetrySource | HeliconeSource
 SAMPLE = ApplicationSource(name="sample", type="application", schema="app")
 
 
+# A domain or a local part may hold more, but no mail server of today takes it.
 _ADDRESS = re.compile(r"[^@\s,;<>\"']+@[^@\s,;<>\"']+")
+
+
+def _address(text: str) -> str:
+    if not _ADDRESS.fullmatch(text):
+        raise ValueError(f"{text!r} is not a mail address")
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
+
+
+def _clock(value: Any) -> Any:
+    """YAML takes an unquoted 10:30 for a number of base 60."""
+    text = f"{value // 60:02d}:{value % 60:02d}" if isinstance(value, int) else value
+    if not (isinstance(text, str) and re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", text)):
+        raise ValueError(f"{value!r} is not a time of day; expected for example 07:30")
+    hour, minute = text.split(":")
+    return time(int(hour), int(minute))
+
+
+Clock = Annotated[time, BeforeValidator(_clock)]
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+class Schedule(_Frozen):
+    """The days on which mails go out; ``on`` is a weekday (0 is Monday) or a day of the month."""
+
+    every: Literal["day", "weekday", "week", "month"]
+    on: int = 0
+
+    @classmethod
+    def read(cls, text: str) -> Schedule:
+        """`daily`, `weekdays`, `weekly on monday`, `monthly on 1` (31: the last day of shorter ones)."""
+        words = text.lower().split()
+        if words == ["daily"]:
+            return cls(every="day")
+        if words == ["weekdays"]:
+            return cls(every="weekday")
+        if len(words) == 3 and words[:2] == ["weekly", "on"] and words[2] in _WEEKDAYS:
+            return cls(every="week", on=_WEEKDAYS.index(words[2]))
+        if len(words) == 3 and words[:2] == ["monthly", "on"] and words[2] in map(str, range(1, 32)):
+            return cls(every="month", on=int(words[2]))
+        raise ValueError(
+            f"{text!r} is not a schedule; expected daily, weekdays, weekly on monday or monthly on 1"
+        )
+
+    def __str__(self) -> str:
+        return {
+            "day": "daily",
+            "weekday": "weekdays",
+            "week": f"weekly on {_WEEKDAYS[self.on % 7]}",
+            "month": f"monthly on {self.on}",
+        }[self.every]
+
+
+class Filters(_Frozen):
+    """Which prompts and alerts a mail is about; empty: all."""
+
+    domain: tuple[str, ...] = ()
+    suite: tuple[str, ...] = ()
+    severity: tuple[Literal["high", "medium", "low"], ...] = ()
+
+
+class RecipientsOfColumn(_Frozen):
+    """One mail for each value of a column of the mart `prompts`, about the prompts that have it."""
+
+    column: Literal["owner", "domain", "suite"]
+
+
+class Subscription(_Frozen):
+    """Who gets which report, about what, when, in which form, and under which condition."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")
+    report: Literal["digest", "weekly", "monthly"] = "digest"
+    recipients: tuple[str, ...] | RecipientsOfColumn
+    filters: Filters = Filters()
+    schedule: Schedule = Schedule(every="day")
+    at: Clock | None = None
+    timezone: str | None = None
+    format: Literal["html", "text"] = "html"
+    attach: tuple[Literal["xlsx", "csv"], ...] = ()
+    condition: Literal["always", "results", "change", "alerts"] = "always"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_schedule(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "schedule" not in values:
+            usual = {"weekly": "weekly on monday", "monthly": "monthly on 1"}
+            return {**values, "schedule": usual.get(str(values.get("report")), "daily")}
+        return values
+
+    @field_validator("schedule", mode="before")
+    @classmethod
+    def _schedule(cls, value: Any) -> Any:
+        return Schedule.read(value) if isinstance(value, str) else value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str | None) -> str | None:
+        return None if name is None else _zone(name)
+
+
+class Dkim(_Frozen):
+    """How mails are signed, with the key that PRISM_DKIM_KEY names. ``domain``: left out, the sender's."""
+
+    selector: str = Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,60}[A-Za-z0-9])?$")
+    domain: str | None = None
 
 
 class Reports(_Frozen):
@@ -218,18 +337,76 @@ class Reports(_Frozen):
 
     default_period: Period = "month"
     exports: tuple[Literal["csv", "xlsx", "parquet", "json", "pdf"], ...] = ("csv", "xlsx")
-    recipients: tuple[str, ...] = ()
-    owner: str | None = None
-    sender: str = "prism@localhost"
+    allowed_domains: tuple[str, ...] = ()
+    owner: Address | None = None
+    recipients: tuple[Address, ...] = ()
+    lists: Mapping[str, tuple[Address, ...]] = Field(default_factory=dict)
+    subscriptions: tuple[Subscription, ...] = ()
+    sender: Address = "prism@localhost"
+    unsubscribe: Address | None = None
     base_url: str | None = None
+    ui_url: str = "http://127.0.0.1:3000"
     schedule: str = "30 1 * * *"
+    messages_a_minute: float | None = Field(default=None, gt=0)
+    dkim: Dkim | None = None
+    max_data_age_hours: int = Field(default=168, gt=0)
+    on_failure: Literal["nothing", "last good"] = "nothing"
+    heartbeat: Clock | None = None
 
-    @field_validator("recipients", "owner", "sender")
+    @property
+    def all_subscriptions(self) -> tuple[Subscription, ...]:
+        """Those of prism.yaml and, before them, the nightly digest of ``recipients``, where there are any.
+
+        Without either it is there with nobody to get it, so that it can be looked at.
+        """
+        if self.subscriptions and not self.recipients:
+            return self.subscriptions
+        return (Subscription(name="digest", recipients=self.recipients), *self.subscriptions)
+
+    @property
+    def contact(self) -> str:
+        """Whom to write to for no more mails."""
+        return self.unsubscribe or self.owner or self.sender
+
+    def allows(self, address: str) -> bool:
+        """Whether mail may go to the address: its domain is one of ``allowed_domains``, if there are any."""
+        domain = address.rpartition("@")[2].lower()
+        return not self.allowed_domains or domain in {one.lower() for one in self.allowed_domains}
+
+    @field_validator("owner", "recipients", "lists")
     @classmethod
-    def _addresses(cls, value: Any) -> Any:
-        for address in [value] if isinstance(value, str) else value or ():
-            if not _ADDRESS.fullmatch(address):
-                raise ValueError(f"{address!r} is not a mail address")
+    def _allowed(cls, value: Any, info: ValidationInfo) -> Any:
+        allowed = cls.model_construct(allowed_domains=info.data.get("allowed_domains", ()))
+        addresses = [value] if isinstance(value, str) else value or ()
+        if isinstance(addresses, Mapping):
+            addresses = [address for members in addresses.values() for address in members]
+        for address in addresses:
+            if not allowed.allows(address):
+                raise ValueError(f"{address!r} is in none of reports.allowed_domains")
+        return value
+
+    @field_validator("subscriptions")
+    @classmethod
+    def _known_recipients(
+        cls, value: tuple[Subscription, ...], info: ValidationInfo
+    ) -> tuple[Subscription, ...]:
+        names = [one.name for one in value]
+        allowed = cls.model_construct(allowed_domains=info.data.get("allowed_domains", ()))
+        if info.data.get("recipients"):
+            names.append("digest")
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two subscriptions are named {name!r} (reports.recipients is `digest`)")
+        for one in value:
+            for recipient in () if isinstance(one.recipients, RecipientsOfColumn) else one.recipients:
+                if recipient in info.data.get("lists", {}):
+                    continue
+                if not _ADDRESS.fullmatch(recipient):
+                    raise ValueError(
+                        f"{one.name}: {recipient!r} is neither a mail address nor one of reports.lists"
+                    )
+                if not allowed.allows(recipient):
+                    raise ValueError(f"{one.name}: {recipient!r} is in none of reports.allowed_domains")
         return value
 
     @field_validator("schedule")
@@ -344,6 +521,7 @@ class Settings(_Frozen):
     warehouse_url: str | None = Field(default=None, repr=False)
     dagster_url: str | None = Field(default=None, repr=False)
     smtp_url: str | None = Field(default=None, repr=False)
+    dkim_key_path: Path | None = None
     hmac_key_text: str | None = Field(default=None, repr=False)
 
     @property
@@ -483,5 +661,6 @@ def load_settings(environment: Mapping[str, str], directory: Path) -> Settings:
         warehouse_url=variable("PRISM_WAREHOUSE_URL"),
         dagster_url=variable("PRISM_DAGSTER_URL"),
         smtp_url=variable("PRISM_SMTP_URL"),
+        dkim_key_path=(directory / key).resolve() if (key := variable("PRISM_DKIM_KEY")) else None,
         hmac_key_text=variable("PRISM_HMAC_KEY"),
     )

@@ -6,13 +6,14 @@ control and direction characters everywhere, and headers refuse line breaks.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
 from email import message_from_bytes, policy
 from email.errors import HeaderParseError
 from email.headerregistry import Address
@@ -20,27 +21,42 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import css_inline
 import jinja2
-import psycopg
+import pandas as pd
 from markupsafe import Markup
 
-from reports import charts
+from reports import charts, exports
 from reports import format as fmt
 from reports.errors import ReportError
-from reports.marts import reading
+from reports.marts import Marts
 from reports.options import ReportOptions
+from reports.selection import Frames, Selection, cut
 from reports.views.common import QUALITY_DAYS
-from reports.views.digest import Digest, digest
-from reports.views.failure import FailureNotice
+from reports.views.digest import Digest, Letter, digest, period_of
 from reports.views.notice import Notice
+from reports.views.operations import OperationsNotice
+from reports.views.overview import TrendPoint
+
+Sign = Callable[[bytes], bytes]
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "mail"
 # Gmail cuts a mail's HTML at 102 KB, and with it the end of the page.
 MOST_HTML_BYTES = 90_000
 MOST_BYTES = 1_000_000
 _CHART_ID = "trend@prism"
+# Base64 makes four thirds of it; the rest of a mail needs up to a quarter of what is allowed.
+_MOST_ATTACHED_BYTES = 500_000
+_XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+# What a signature covers. Each stands once more than the mail has it, so that no other can be added.
+_SIGNED = [
+    name
+    for name in (b"from", b"to", b"subject", b"date", b"message-id", b"reply-to", b"list-unsubscribe")
+    for _ in range(2)
+] + [b"mime-version", b"content-type", b"content-transfer-encoding", b"auto-submitted", b"list-id"]
 # What a rendered mail is, for :func:`parse` and for people's mail filters.
 _REPORT, _AS_OF = "X-Prism-Report", "X-Prism-As-Of"
 # Marks that turn the direction of text around: a name with one could make a line read as something else.
@@ -49,6 +65,15 @@ _DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _LOOK_ALIKES = str.maketrans("<>@[]`*_~|", "\u2039\u203a\uff20\uff3b\uff3d\u02cb\u2217\uff3f\u223c\u00a6")
 # The name of the notices' rows in the outbox.
 ALERT_NOTICE = "alert notice"
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file that comes with a mail; ``kind`` is its media type."""
+
+    name: str
+    kind: str
+    content: bytes
 
 
 @dataclass(frozen=True)
@@ -61,46 +86,131 @@ class Content:
     text: str
     html: str | None = None
     chart: bytes | None = None
+    attachments: tuple[Attachment, ...] = ()
 
 
-def read_digest(connection: psycopg.Connection[Any], options: ReportOptions) -> Digest:
-    """The digest of the marts as they are, read in one snapshot. Raises :class:`ReportError`."""
-    with reading(connection, options.marts_schema, options.as_of_date) as marts:
-        return digest(
+class Desk:
+    """Writes mails from the marts of one date, as many as there are, each mart read once.
+
+    ``marts`` is valid inside a block of :func:`reports.marts.reading`.
+    """
+
+    def __init__(self, marts: Marts, options: ReportOptions) -> None:
+        self._marts = marts
+        self._options = options
+        day = options.as_of_date
+        self._whole = Frames(
             dashboard=marts.dashboard(),
             summary=marts.summary(),
             top=marts.top(),
             alert_rows=marts.alerts(),
-            daily=marts.daily(options.as_of_date),
-            quality=marts.data_quality(
-                options.as_of_date - timedelta(days=QUALITY_DAYS - 1), options.as_of_date
-            ),
-            options=options,
+            daily=marts.daily(day),
+            quality=marts.data_quality(day - timedelta(days=QUALITY_DAYS - 1), day),
         )
+        self._library: pd.DataFrame | None = None
+        self._daily_by: dict[tuple[str, frozenset[str]], dict[str, pd.DataFrame]] = {}
+
+    @property
+    def library(self) -> pd.DataFrame:
+        if self._library is None:
+            self._library = self._marts.prompts()
+        return self._library
+
+    def values(self, column: str, selection: Selection) -> list[str]:
+        """The values of a column of `prompts` among the prompts chosen, in order."""
+        return sorted(selection.prompts(self.library)[column].dropna().unique())
+
+    def hours_without_use(self) -> float | None:
+        """How long before the end of the as-of date the newest use of any source lies; None without one."""
+        last = self._whole.quality["last_used_at"].dropna()
+        if last.empty:
+            return None
+        zone = ZoneInfo(self._options.timezone)
+        end = datetime.combine(self._options.as_of_date + timedelta(days=1), time(), zone)
+        newest: datetime = max(last)
+        return max(0.0, (end - newest).total_seconds() / 3600)
+
+    def view(self, letter: Letter) -> Digest:
+        """The mail's view, not yet rendered."""
+        return digest(self._frames(letter.selection), self._options, letter)
+
+    def tables(self, letter: Letter, kinds: Sequence[str]) -> tuple[Attachment, ...]:
+        """The prompts and the alerts that a mail is about, all of them, as files of these kinds."""
+        period = period_of(letter.kind, self._options)
+        frames = self._frames(letter.selection)
+        rows = frames.summary[frames.summary["period"] == period]
+        return attached(rows, frames.alert_rows, kinds, f"prism-{self._options.as_of_date.isoformat()}")
+
+    def _frames(self, selection: Selection) -> Frames:
+        whole, day = self._whole, self._options.as_of_date
+        if selection.is_all_prompts:
+            return cut(whole, selection, self.library, whole.daily, day) if selection.severities else whole
+        return cut(whole, selection, self.library, self._daily(selection), day)
+
+    def _daily(self, selection: Selection) -> pd.DataFrame:
+        """The days of the prompts chosen. Where a mail goes out for each value of a column, the days of all
+        of them are read at once."""
+        if selection.each is None:
+            chosen = list(selection.prompts(self.library)["prompt_id"])
+            return self._marts.daily(self._options.as_of_date, chosen)
+        among = replace(
+            selection, values={name: v for name, v in selection.values.items() if name != selection.each}
+        )
+        ids = frozenset(among.prompts(self.library)["prompt_id"])
+        key = (selection.each, ids)
+        if key not in self._daily_by:
+            frame = self._marts.daily_by(selection.each, sorted(ids), self._options.as_of_date)
+            self._daily_by[key] = {
+                str(part): rows.drop(columns="part") for part, rows in frame.groupby("part")
+            }
+        [value] = selection.values[selection.each]
+        return self._daily_by[key].get(value, self._whole.daily.iloc[:0])
 
 
-def render_digest(view: Digest) -> Content:
-    """Both forms of the digest and its chart.
+def attached(
+    prompts: pd.DataFrame, alerts: pd.DataFrame, kinds: Sequence[str], name: str
+) -> tuple[Attachment, ...]:
+    """Both tables as files, cut to the first rows where they would be more than a mail may hold."""
+    rows = max(len(prompts), len(alerts))
+    while True:
+        files = []
+        some = {"prompts": prompts.head(rows), "alerts": alerts.head(rows)}
+        if "xlsx" in kinds:
+            sheets = {title.capitalize(): frame for title, frame in some.items()}
+            files.append(Attachment(f"{name}.xlsx", _XLSX, exports.to_xlsx(sheets)))
+        if "csv" in kinds:
+            files += [
+                Attachment(f"{name}-{title}.csv", "text/csv", exports.to_csv(frame, bom=True))
+                for title, frame in some.items()
+            ]
+        if rows == 0 or sum(len(file.content) for file in files) <= _MOST_ATTACHED_BYTES:
+            return tuple(files)
+        rows //= 2
+
+
+def render_digest(view: Digest, attachments: tuple[Attachment, ...] = ()) -> Content:
+    """Both forms of a mail about a period, and its chart.
 
     Raises :class:`ReportError` for a broken template, and for more than :data:`MOST_HTML_BYTES` of HTML.
     """
     return Content(
-        report="digest",
+        report=view.kind,
         as_of_date=view.as_of_date,
         subject=view.subject,
         text=_render("digest.txt", html=False, digest=view).replace(fmt.THIN, " "),
         html=_inlined("digest.html", digest=view, chart_id=_CHART_ID),
-        chart=trend_png(view) if view.trend else None,
+        chart=trend_png(view.trend) if view.trend else None,
+        attachments=attachments,
     )
 
 
-def render_failure_notice(view: FailureNotice) -> Content:
-    """The notice to the owner; plain text alone."""
+def render_operations(view: OperationsNotice) -> Content:
+    """A notice to the owner; plain text alone."""
     return Content(
-        report="failure notice",
+        report=view.report,
         as_of_date=view.as_of_date,
         subject=view.subject,
-        text=_render("failure.txt", html=False, notice=view).replace(fmt.THIN, " "),
+        text=_render("operations.txt", html=False, notice=view).replace(fmt.THIN, " "),
     )
 
 
@@ -129,7 +239,7 @@ def render_chat(view: Notice) -> tuple[str, str]:
 def message_id(report: str, as_of_date: date, recipient: str, sender: str) -> str:
     """The same for the same mail to the same person, so that mail programs show one that came twice once."""
     digest_of = hashlib.sha256(f"{report}\n{as_of_date.isoformat()}\n{recipient}".encode()).hexdigest()[:24]
-    name = re.sub(r"[^a-z]+", "-", report)
+    name = re.sub(r"[^a-z]+", "-", report)[:40].strip("-")
     return f"<{name}.{as_of_date.isoformat()}.{digest_of}@{_address(sender).domain}>"
 
 
@@ -141,10 +251,12 @@ def compose(
     message_id: str,
     composed_at: datetime,
     reply_to: str | None = None,
+    unsubscribe: str | None = None,
 ) -> EmailMessage:
     """One message to one recipient: the same bytes for the same arguments.
 
-    Raises :class:`ReportError` for an address that is none, or a mail of over :data:`MOST_BYTES`.
+    ``unsubscribe``: the address that a mail program writes to for a reader who wants no more. Raises
+    :class:`ReportError` for an address that is none, or a mail of over :data:`MOST_BYTES`.
     """
     message = EmailMessage(policy=policy.SMTP)
     from_address = _address(sender, name="Prism")
@@ -158,6 +270,9 @@ def compose(
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers, please
     list_name = re.sub(r"[^a-z]+", "-", content.report)
     message["List-Id"] = f"Prism {content.report} <{list_name}.prism.{from_address.domain}>"
+    if unsubscribe:
+        subject = quote(f"unsubscribe {_address(recipient).addr_spec} from {content.report}")
+        message["List-Unsubscribe"] = f"<mailto:{_address(unsubscribe).addr_spec}?subject={subject}>"
     message[_REPORT] = content.report
     message[_AS_OF] = content.as_of_date.isoformat()
     message.set_content(content.text, cte="quoted-printable")
@@ -173,6 +288,9 @@ def compose(
                 disposition="inline",
                 filename="trend.png",
             )
+    for file in content.attachments:
+        main, _, sub = file.kind.partition("/")
+        message.add_attachment(file.content, main, sub, filename=file.name)
     for number, part in enumerate(message.walk()):
         if part.is_multipart():
             # "=_" occurs in neither quoted-printable nor base64, so never in a part.
@@ -190,6 +308,7 @@ def compose_all(
     recipients: Sequence[str],
     composed_at: datetime,
     reply_to: str | None = None,
+    unsubscribe: str | None = None,
 ) -> list[EmailMessage]:
     """One message a recipient, each address once, with the Message-IDs of :func:`message_id`."""
     return [
@@ -200,6 +319,7 @@ def compose_all(
             message_id=message_id(content.report, content.as_of_date, address, sender),
             composed_at=composed_at,
             reply_to=reply_to,
+            unsubscribe=unsubscribe,
         )
         for address in addresses(recipients)
     ]
@@ -217,7 +337,7 @@ def parse(content: bytes) -> Content:
     report, day = message[_REPORT], message[_AS_OF]
     if text is None or report is None or day is None:
         raise ReportError("this is not a mail that Prism has rendered", mend="Render it anew: prism report")
-    images = [part for part in message.walk() if part.get_content_maintype() == "image"]
+    images = [part for part in message.walk() if part["Content-ID"] == f"<{_CHART_ID}>"]
     return Content(
         report=str(report),
         as_of_date=date.fromisoformat(day),
@@ -225,11 +345,45 @@ def parse(content: bytes) -> Content:
         text=text.get_content().replace("\r\n", "\n"),
         html=None if html is None else html.get_content().replace("\r\n", "\n"),
         chart=images[0].get_content() if images else None,
+        attachments=tuple(
+            Attachment(
+                str(part.get_filename()), part.get_content_type(), bytes(part.get_payload(decode=True))
+            )
+            for part in message.iter_attachments()
+            if part.get_content_disposition() == "attachment"
+        ),
     )
 
 
-def trend_png(view: Digest) -> bytes:
-    """The digest's chart, success above uses, as a PNG of 64 colours, twice as fine as it is shown.
+def signer(key: bytes, selector: str, domain: str) -> Sign:
+    """What puts a DKIM signature (RFC 6376) before a mail's bytes, with an RSA key in PEM.
+
+    Raises :class:`ReportError` for a key that is none. Signed is what a mail is kept as, so that it leaves
+    the same however often it is tried.
+    """
+    import dkim  # noqa: PLC0415 - needed by those who sign
+
+    def sign(content: bytes) -> bytes:
+        try:
+            header: bytes = dkim.sign(
+                content, selector.encode(), domain.encode(), key, include_headers=_SIGNED,
+                canonicalize=(b"relaxed", b"relaxed"),
+            )  # fmt: skip
+        except (dkim.DKIMException, ValueError) as error:
+            raise ReportError(
+                f"mails can't be signed: {error}",
+                where="PRISM_DKIM_KEY",
+                mend="Name a file with an RSA key in PEM: openssl genrsa -out dkim.pem 2048",
+            ) from error
+        return header + content
+
+    sign(b"From: a@b\r\n\r\n")  # a key that is none is told before anything is queued
+    return sign
+
+
+@functools.lru_cache(maxsize=8)
+def trend_png(trend: tuple[TrendPoint, ...]) -> bytes:
+    """The chart of a mail, success above uses, as a PNG of 64 colours, twice as fine as it is shown.
 
     Drawn narrow and with large letters: a phone shows it at three quarters of its width.
     """
@@ -239,7 +393,7 @@ def trend_png(view: Digest) -> bytes:
     drawn = []
     kinds: tuple[tuple[charts.Kind, str, int], ...] = (("success", "Success rate", 150), ("uses", "Uses", 80))
     for kind, title, height in kinds:
-        rows = charts.rows(kind, view.trend)
+        rows = charts.rows(kind, trend)
         if not rows:
             continue
         spec = charts.with_data(charts.spec(kind, charts.PAPER), rows, 400)

@@ -780,12 +780,34 @@ class Marts:
             for name, kind in SUMS.items()
         )
 
-    def daily(self, last_day: date) -> pd.DataFrame:
-        """All prompts' sums by day: `usage_date` and :data:`SUMS`; a day without uses has no row."""
+    def daily(self, last_day: date, prompt_ids: Sequence[str] | None = None) -> pd.DataFrame:
+        """Sums by day of all prompts, or of some: `usage_date` and :data:`SUMS`; a day without uses has no
+        row."""
+        some = sql.SQL("" if prompt_ids is None else " and prompt_id::text = any(%(prompts)s)")
         query = sql.SQL(
-            "select usage_date, {} from {} where usage_date <= %(last)s group by 1 order by 1"
-        ).format(self._sums(), self._table("prompt_usage_daily"))
-        return self._frame(query, {"usage_date": "date", **SUMS}, {"last": last_day})
+            "select usage_date, {} from {} where usage_date <= %(last)s{} group by 1 order by 1"
+        ).format(self._sums(), self._table("prompt_usage_daily"), some)
+        parameters = {"last": last_day, "prompts": None if prompt_ids is None else list(prompt_ids)}
+        return self._frame(query, {"usage_date": "date", **SUMS}, parameters)
+
+    def daily_by(self, column: str, prompt_ids: Sequence[str], last_day: date) -> pd.DataFrame:
+        """Some prompts' sums by day and by a column of `prompts`, in one pass over the days.
+
+        Columns `part` (the column's value, null where there is none), `usage_date` and :data:`SUMS`.
+        """
+        query = sql.SQL(
+            "select prompts.{}::text, days.usage_date, {} from {} as days"
+            " inner join {} as prompts on prompts.prompt_id = days.prompt_id"
+            " where days.usage_date <= %(last)s and days.prompt_id::text = any(%(prompts)s)"
+            " group by 1, 2 order by 1, 2"
+        ).format(
+            sql.Identifier(column), self._sums(), self._table("prompt_usage_daily"), self._table("prompts")
+        )
+        return self._frame(
+            query,
+            {"part": "text", "usage_date": "date", **SUMS},
+            {"last": last_day, "prompts": list(prompt_ids)},
+        )
 
     def weekly_by_prompt(self, prompt_ids: Sequence[str], first_day: date, last_day: date) -> pd.DataFrame:
         """Some prompts' sums by week, counted back from ``last_day``.

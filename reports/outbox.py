@@ -16,6 +16,7 @@ which most mail programs show once. Knows nothing of what the mails say.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -92,6 +93,7 @@ class Patience:
     holds for all further ones). ``give_up``: older mails are not begun, and no longer tried. ``lease``
     outlasts ``deadline`` and what comes before a connection (name look-up, several addresses).
     ``messages_a_minute``: what one sender tries at most, for servers that count; None as fast as it goes.
+    ``stop_after``: no mail is begun later than that in one call; what is left waits for the next.
     """
 
     timeout: float = 30
@@ -101,6 +103,7 @@ class Patience:
     backoff: Sequence[float] = (60, 300, 1800, 7200, 21600)
     give_up: float = 4 * 86400
     messages_a_minute: float | None = None
+    stop_after: float = math.inf
 
 
 def queue(
@@ -205,6 +208,18 @@ def last_said(
             """,
             [report, recipient, before],
         ).fetchone()
+
+
+def next_copy(connection: psycopg.Connection[Any], *, report: str, as_of_date: date, recipient: str) -> int:
+    """The number of the next copy of a mail; 0 where there is none yet."""
+    with connection.transaction():
+        row = connection.execute(
+            "select coalesce(max(copy) + 1, 0) from ops.outbox"
+            " where report = %s and as_of_date = %s and recipient = %s",
+            [report, as_of_date, recipient],
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def revive(connection: psycopg.Connection[Any]) -> int:
@@ -343,7 +358,7 @@ def deliver(
     wanted = [outbox_id for outbox_id, _ in due]
     attempts: list[Attempt] = []
     fault: UnavailableError | None = None
-    pace = _Pace(patience.messages_a_minute, sleep)
+    pace = _Pace(patience, sleep)
     for pause in (0, *patience.pauses):
         if not due or (fault is not None and fault.permanent):
             break
@@ -357,13 +372,22 @@ def deliver(
     )
 
 
-def send_test(smtp_url: str, message: EmailMessage, *, patience: Patience = Patience()) -> str:
+def send_test(
+    smtp_url: str,
+    message: EmailMessage,
+    *,
+    patience: Patience = Patience(),
+    sign: Callable[[bytes], bytes] | None = None,
+) -> str:
     """Sends one mail past the outbox, returns the answer. Raises :class:`ReportError` if it is not taken."""
     server = parse_url(smtp_url)
     recipient = recipient_of(message)
+    content = message.as_bytes(policy=policy.SMTP)
+    if sign is not None:
+        content = sign(content)
     with Session(server, timeout=patience.timeout, deadline=patience.deadline) as session:
         try:
-            reply = session.send(_sender_of(message), recipient, message.as_bytes(policy=policy.SMTP))
+            reply = session.send(_sender_of(message), recipient, content)
         except UnavailableError as unavailable:
             reply = Reply("failed", unavailable.text)
     if reply.verdict != "sent":
@@ -449,18 +473,24 @@ def _sweep(connection: psycopg.Connection[Any], patience: Patience) -> None:
 
 
 class _Pace:
-    """Spreads what one sender tries evenly over each minute."""
+    """Spreads what one sender tries evenly over each minute, and ends it in time."""
 
-    def __init__(self, messages_a_minute: float | None, sleep: Callable[[float], None]) -> None:
-        self._gap = 60 / messages_a_minute if messages_a_minute else 0.0
+    def __init__(self, patience: Patience, sleep: Callable[[float], None]) -> None:
+        self._gap = 60 / patience.messages_a_minute if patience.messages_a_minute else 0.0
         self._sleep = sleep
         self._next = time.monotonic()
+        self._end = self._next + patience.stop_after
 
-    def wait(self) -> None:
+    def wait(self) -> bool:
+        """Waits until the next mail may be begun; False where that is too late for this call."""
         now = time.monotonic()
-        if self._next > now:
-            self._sleep(self._next - now)
-        self._next = max(self._next, now) + self._gap
+        begin = max(self._next, now)
+        if begin > self._end:
+            return False
+        if begin > now:
+            self._sleep(begin - now)
+        self._next = begin + self._gap
+        return True
 
 
 _Due = tuple[int, int]  # outbox_id, attempts so far: whoever claims the mail adds one, so only one can
@@ -492,7 +522,8 @@ def _round(
     again: list[_Due] = []
     with Session(server, timeout=patience.timeout, deadline=patience.deadline) as session:
         for position, (outbox_id, so_far) in enumerate(due):
-            pace.wait()
+            if not pace.wait():
+                return [], None
             claimed = _claim(connection, outbox_id, so_far, patience)
             if claimed is None:
                 continue  # another process has it

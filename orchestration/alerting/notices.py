@@ -21,7 +21,7 @@ import pandas as pd
 import psycopg
 from psycopg.rows import class_row
 
-from orchestration import builds
+from orchestration import builds, mailing
 from orchestration.alerting import actions, chat
 from orchestration.alerting.actions import Alert
 from orchestration.alerting.routing import Recipient, Subject, quiet_until, recipients
@@ -122,6 +122,7 @@ def _plan(
     )
     told, taken = _ledger(connection, as_of_date)
     today = now.astimezone(settings.zone).date()
+    unwanted = outbox.suppressed(connection)
     due: dict[Recipient, list[Change]] = {}
     why: dict[Recipient, str] = {}
     remarks: dict[str, None] = {}
@@ -138,6 +139,12 @@ def _plan(
             except ReportError as error:
                 remarks[f"Notices: the owner of {alert.prompt_name} can't be told: {error.what}"] = None
                 continue
+            if recipient.channel == "mail":
+                if recipient.name.lower() in unwanted:
+                    continue
+                if not settings.config.reports.allows(recipient.name):
+                    remarks[f"Notices: {recipient.name} is in none of reports.allowed_domains"] = None
+                    continue
             heard = told.get(recipient, set()) | {_key(one) for one in due.get(recipient, ())}
             if _key(change) in heard or recipient in taken:
                 continue
@@ -220,7 +227,7 @@ def _queue(connection: psycopg.Connection[Any], settings: Settings, message: Mes
         with connection.transaction():
             outbox_id, body = None, None
             if recipient.channel == "mail":
-                [entry] = outbox.queue(
+                queued = outbox.queue(
                     connection,
                     report=mail.ALERT_NOTICE,
                     as_of_date=view.as_of_date,
@@ -230,9 +237,13 @@ def _queue(connection: psycopg.Connection[Any], settings: Settings, message: Mes
                         recipients=[recipient.name],
                         composed_at=now,
                         reply_to=settings.config.reports.owner,
+                        unsubscribe=settings.config.reports.contact,
                     ),
+                    sign=mailing.signature(settings),
                 )
-                outbox_id, title = entry.outbox_id, entry.subject
+                if not queued:
+                    return  # it has said meanwhile that it wants no mails
+                outbox_id, title = queued[0].outbox_id, queued[0].subject
             else:
                 title, body = mail.render_chat(view)
             row = connection.execute(
@@ -273,7 +284,8 @@ def _deliver(
     lines: list[str] = []
     unsent = 0
     if settings.smtp_url:
-        delivery = outbox.deliver(connection, settings.smtp_url, patience=patience, sleep=sleep)
+        wait = mailing.patience(settings, patience)
+        delivery = outbox.deliver(connection, settings.smtp_url, patience=wait, sleep=sleep)
         lines += [f"Notice to {one.recipient}: {one.outcome} ({one.reply})" for one in delivery.attempts]
         lines += [f"Mail: {delivery.fault}"] if delivery.fault else []
         unsent += sum(entry.report == mail.ALERT_NOTICE for entry in delivery.unsent)

@@ -7,7 +7,7 @@ import dagster as dg
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster_dbt import DbtProject
 
-from orchestration import builds, metadata, reporting
+from orchestration import builds, mailing, metadata, reporting
 from orchestration.alerting import notices
 from orchestration.jobs import MAIL, NOTICES, REPORT
 from orchestration.partitions import as_of_date
@@ -27,7 +27,7 @@ def report_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> l
         group_name="reports",
         kinds={"html"},
         owners=_OWNERS,
-        description="The report of an as-of date: a folder of pages that opens offline, and its digest mail.",
+        description="The report of an as-of date: a folder of pages that opens offline, and its mails, kept.",
     )
     def nightly_report(context: dg.AssetExecutionContext, prism: Prism) -> dg.MaterializeResult[None]:
         day = as_of_date(context.partition_key)
@@ -56,14 +56,17 @@ def report_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> l
         group_name="reports",
         kinds={"email"},
         owners=_OWNERS,
-        description="The digest, once to each recipient, by way of the outbox.",
+        description="The mails of the subscriptions whose turn it is, once to each, by way of the outbox.",
     )
     def digest_mail(context: dg.AssetExecutionContext, prism: Prism) -> dg.MaterializeResult[None]:
         if context.run.tags.get(BACKFILL_ID_TAG):
             told = f"Mail: none, old dates are made anew; prism send {context.partition_key} sends this one"
             return dg.MaterializeResult(metadata={metadata.SUMMARY: told})
-        folder = reporting.rendered(prism.settings, context.partition_key)
-        sending = reporting.send(prism.warehouse, prism.settings, folder)
+        day = as_of_date(context.partition_key)
+        failed = metadata.failed_loads(context.instance, context.run_id)
+        if failed:
+            reporting.tell_of_sources(prism.warehouse, prism.settings, day, failed, context.run_id)
+        sending = mailing.send(prism.warehouse, prism.settings, day)
         if sending.unsent:
             raise dg.Failure(description="\n".join(sending.lines), allow_retries=False)
         return dg.MaterializeResult(metadata={metadata.SUMMARY: "\n".join(sending.lines)})

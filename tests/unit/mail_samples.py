@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,8 @@ import pandas as pd
 
 from reports import marts
 from reports.options import PERIODS, Build, ReportOptions
-from reports.views.digest import Digest, digest
+from reports.selection import Frames, Selection, cut
+from reports.views.digest import Digest, Letter, digest
 from reports.views.notice import Change, Notice, notice
 
 DAY = date(2026, 11, 21)
@@ -67,6 +69,8 @@ def _summary(names: tuple[tuple[Any, ...], ...]) -> list[dict[str, Any]]:
                 "rated_count": uses // 9,
                 "average_rating": rating,
                 "average_response_time_ms": response,
+                "priced_count": uses,
+                "total_cost": uses * 0.0041 if known else None,
                 "cost_per_use": 0.0041 if known else None,
                 "previous_usage_count": round(uses * 0.93) if known else 260,
                 "previous_success_rate": None
@@ -83,7 +87,7 @@ def frames(
     alerts: list[dict[str, Any]] | None = None,
     days: int = 75,
 ) -> dict[str, pd.DataFrame]:
-    """All the frames that :func:`reports.views.digest.digest` takes, by argument."""
+    """All the frames of :class:`reports.selection.Frames`, by name."""
     summary = _summary(names)
     outcomes = sum(row["outcome_count"] for row in summary)
     used = {
@@ -247,9 +251,72 @@ def open_alerts() -> list[dict[str, Any]]:
     ]
 
 
+def library(names: tuple[tuple[Any, ...], ...] = _NAMES) -> pd.DataFrame:
+    """The mart `prompts` of the same prompts; `support` has an owner."""
+    rows = [
+        {
+            "prompt_id": row["prompt_id"],
+            "prompt_name": row["prompt_name"],
+            "domain": row["domain"],
+            "status": "active",
+            "suite": "PRISM" if row["domain"] == "finance" else None,
+            "owner": "ann@example.com" if row["domain"] == "support" else None,
+            "is_listed": True,
+        }
+        for row in _summary(names)
+    ]
+    return _frame(rows, marts._PROMPTS)
+
+
+LETTER = Letter(contact="owner@example.com")
+OWNERS = Letter(
+    kind="weekly",
+    selection=Selection({"owner": ("ann@example.com",)}),
+    scope="prompts of ann@example.com",
+    reason="prompts of yours are in the library",
+    contact="owner@example.com",
+    attached=True,
+)
+
+
+def of(letter: Letter, options: ReportOptions = OPTIONS) -> Digest:
+    """An ordinary morning's mail of some letter; what is cut has half of the days' uses."""
+    days = _frame(
+        [
+            row
+            | {name: row[name] // 2 for name in marts.SUMS if name.endswith("count")}
+            | {name: row[name] / 2 for name in ("rating_sum", "response_time_sum_ms", "total_cost")}
+            for row in _daily(75)
+        ],
+        {"usage_date": "date", **marts.SUMS},
+    )
+    return digest(cut(Frames(**frames()), letter.selection, library(), days, DAY), options, letter)
+
+
 def plain_digest() -> Digest:
     """An ordinary morning."""
-    return digest(**frames(), options=OPTIONS)
+    return of(LETTER)
+
+
+def weekly() -> Digest:
+    """The week of all prompts."""
+    return of(Letter(kind="weekly", contact="owner@example.com"))
+
+
+def monthly() -> Digest:
+    """The month of all prompts, its tables attached."""
+    return of(Letter(kind="monthly", contact="owner@example.com", attached=True))
+
+
+def owners() -> Digest:
+    """The week of one owner's prompts."""
+    return of(OWNERS)
+
+
+def stale_digest() -> Digest:
+    """The last good report, after a night that failed."""
+    build = Build("stale", OPTIONS.build.finished_at, ("unique_prompts_prompt_id",))
+    return of(LETTER, replace(OPTIONS, build=build))
 
 
 def hostile_digest() -> Digest:
@@ -259,13 +326,14 @@ def hostile_digest() -> Digest:
         alert(n, prompt_name=HOSTILE, domain=HOSTILE, message=HOSTILE, recommendation=HOSTILE)
         for n in range(20)
     ]
-    return digest(**frames(names, alerts=alerts), options=OPTIONS)
+    letter = Letter(kind="monthly", scope=HOSTILE, contact="owner@example.com")
+    return digest(Frames(**frames(names, alerts=alerts)), OPTIONS, letter)
 
 
 def empty_digest() -> Digest:
     """No prompt, no use, no alert, not published."""
     options = ReportOptions(as_of_date=DAY, build=OPTIONS.build)
-    return digest(**frames((), alerts=[], days=0), options=options)
+    return digest(Frames(**frames((), alerts=[], days=0)), options)
 
 
 def notice_of(alert_rows: list[dict[str, Any]], changes: list[Change], **options: Any) -> Notice:

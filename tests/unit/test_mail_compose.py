@@ -17,7 +17,7 @@ from PIL import Image
 from reports import mail
 from reports.errors import ReportError
 from reports.mail import Content
-from reports.views.failure import failure_notice
+from reports.views.operations import failure_notice
 from tests.unit import mail_samples as samples
 
 NOW = datetime(2026, 11, 22, 1, 35, tzinfo=UTC)
@@ -137,7 +137,7 @@ def test_what_would_be_too_large_is_refused_before_anything_is_sent(plain: Conte
 
 
 def test_a_rendered_mail_is_parsed_back_to_the_same_mail(plain: Content, hostile: Content) -> None:
-    notice = mail.render_failure_notice(
+    notice = mail.render_operations(
         failure_notice(as_of_date=samples.DAY, failures=["a\n\nb"], look="prism ui")
     )
     for content in (plain, hostile, notice):
@@ -200,7 +200,9 @@ def test_nothing_is_remote_and_nothing_runs(plain: Content, hostile: Content) ->
             assert not [name for name in attributes if name.startswith("on")], tag
             assert "url(" not in (attributes.get("style") or "")
             assert set(attributes) & {"src", "srcset", "background"} <= ({"src"} if tag == "img" else set())
-        assert all((a["href"] or "").startswith("https://reports.example.com/") for a in page.all("a"))
+        *links, contact = [a["href"] or "" for a in page.all("a")]
+        assert all(link.startswith("https://reports.example.com/") for link in links)
+        assert contact == "mailto:owner@example.com?subject=unsubscribe"
 
 
 def test_hostile_text_is_shown_not_obeyed(hostile: Content) -> None:
@@ -226,13 +228,13 @@ def test_both_forms_say_the_same(plain: Content) -> None:
     facts += [card.target.text for card in view.cards if card.target]
     facts += [part for one in view.alerts for part in (one.alert.prompt, one.alert.evidence, one.alert.since)]
     facts += [one.alert.recommendation for one in view.alerts]
-    facts += [part for section in view.sections for row in section.rows for part in (row.prompt, row.success)]
+    facts += [part for section in view.sections for row in section.rows for part in (row.prompt, *row.cells)]
     facts += [one.text for one in view.news] + [check.value for check in view.trust.remarks]
     for fact in (fact.replace("\u202f", " ") for fact in facts):
         assert fact in page, fact
         assert fact.lower() in text.lower(), fact
-    links = {attributes["href"] for attributes in html_of(plain).all("a")}
-    assert {link for link in links if link not in text} == set()
+    links = {a["href"] or "" for a in html_of(plain).all("a")}
+    assert {link for link in links if link.removesuffix("?subject=unsubscribe")[7:] not in text} == set()
 
 
 def test_without_a_use_the_mail_says_so_and_has_no_chart() -> None:
@@ -304,7 +306,7 @@ def test_the_failure_notice_names_what_failed_and_where_to_look() -> None:
         "<b>odd</b>\r\nBcc: all@example.com",
         *map(str, range(30)),
     ]
-    content = mail.render_failure_notice(
+    content = mail.render_operations(
         failure_notice(as_of_date=samples.DAY, failures=failures, look="run 4f1c in prism ui")
     )
     message = composed(content)

@@ -11,6 +11,7 @@ import pytest
 
 from reports.errors import ReportError
 from reports.options import Build
+from reports.selection import Frames
 from reports.views.digest import Digest, digest
 from tests.unit import mail_samples as samples
 
@@ -18,7 +19,7 @@ DAY = samples.DAY
 
 
 def made(frames: dict[str, pd.DataFrame] | None = None, **options: Any) -> Digest:
-    return digest(**(frames or samples.frames()), options=replace(samples.OPTIONS, **options))
+    return digest(Frames(**(frames or samples.frames())), replace(samples.OPTIONS, **options))
 
 
 def with_alerts(*alerts: dict[str, Any]) -> Digest:

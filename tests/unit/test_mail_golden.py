@@ -9,21 +9,50 @@ After a wanted change of a mail, write the files anew and look at the difference
 from __future__ import annotations
 
 import os
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from reports import mail
-from reports.views.failure import failure_notice
+from reports.views import operations
 from tests.unit import mail_samples as samples
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "mail"
 
 
+NOTICES = {
+    "failure": operations.failure_notice(
+        as_of_date=samples.DAY,
+        failures=["unique_prompts_prompt_id: 3 rows", "prism: column used_at is missing"],
+        look="http://127.0.0.1:3000/runs/4f1c (while prism ui is up)",
+    ),
+    "source": operations.source_notice(
+        as_of_date=samples.DAY,
+        failures=["assistant: there is no such file or folder"],
+        look="http://127.0.0.1:3000/runs/4f1c (while prism ui is up)",
+    ),
+    "delivery": operations.delivery_notice(
+        as_of_date=samples.DAY, failures=["digest of 2026-11-21 to gone@example.com: 550 no such user"]
+    ),
+    "heartbeat": operations.heartbeat_notice(
+        as_of_date=samples.DAY, by="08:00 Europe/Berlin", last=date(2026, 11, 19)
+    ),
+}
+
+
 def forms() -> dict[str, str]:
     """Every form of every mail, by the name of its file."""
     made = {}
-    for name, view in (("digest", samples.plain_digest()), ("digest_empty", samples.empty_digest())):
+    views = {
+        "digest": samples.plain_digest(),
+        "digest_empty": samples.empty_digest(),
+        "digest_stale": samples.stale_digest(),
+        "weekly": samples.weekly(),
+        "weekly_of_an_owner": samples.owners(),
+        "monthly": samples.monthly(),
+    }
+    for name, view in views.items():
         content = mail.render_digest(view)
         assert content.html is not None
         made |= {f"{name}.html": content.html, f"{name}.txt": content.text}
@@ -31,12 +60,7 @@ def forms() -> dict[str, str]:
     assert content.html is not None
     made |= {"notice.html": content.html, "notice.txt": content.text}
     made["notice_chat.txt"] = "\n".join(mail.render_chat(samples.plain_notice()))
-    notice = failure_notice(
-        as_of_date=samples.DAY,
-        failures=["unique_prompts_prompt_id: 3 rows", "prism: column used_at is missing"],
-        look="The run 4f1c in Dagster's UI: prism ui",
-    )
-    return made | {"failure.txt": mail.render_failure_notice(notice).text}
+    return made | {f"{name}.txt": mail.render_operations(notice).text for name, notice in NOTICES.items()}
 
 
 def test_every_mail_is_as_it_was_looked_at() -> None:

@@ -103,7 +103,7 @@ sources:
         ("start_date: soon", "start_date: "),
         (
             "reports: {recipients: [not-an-address]}",
-            "reports.recipients: 'not-an-address' is not a mail address",
+            r"reports.recipients\[0\]: 'not-an-address' is not a mail address",
         ),
         ("reports: {recipients: 5}", "reports.recipients: "),
         ("sources: [{name: a, type: files}]", r"sources\[0\].path: is missing"),
