@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import openpyxl
 import psycopg
 import pytest
 from psycopg import sql
@@ -15,7 +18,10 @@ from psycopg.rows import dict_row
 from orchestration.warehouse import Warehouse
 from reports import mail
 from reports.errors import ReportError
+from reports.marts import reading
 from reports.options import Build, ReportOptions
+from reports.selection import Selection
+from reports.views.digest import Digest, Letter
 from tests import report_life
 
 pytestmark = pytest.mark.integration
@@ -35,8 +41,16 @@ def built(module_warehouse: Warehouse) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
+def read(
+    connection: psycopg.Connection[Any], options: ReportOptions = OPTIONS, letter: Letter | None = None
+) -> Digest:
+    """The view of a mail, read from the marts in one snapshot."""
+    with reading(connection, options.marts_schema, options.as_of_date) as marts:
+        return mail.Desk(marts, options).view(letter or Letter())
+
+
 def test_the_digest_says_what_the_marts_say(built: psycopg.Connection[Any]) -> None:
-    view = mail.read_digest(built, OPTIONS)
+    view = read(built)
     with built.transaction(), built.cursor(row_factory=dict_row) as cursor:
         month = cursor.execute("select * from marts.dashboard_metrics where period = 'month'").fetchone()
         open_alerts = cursor.execute(
@@ -59,7 +73,7 @@ def test_the_digest_says_what_the_marts_say(built: psycopg.Connection[Any]) -> N
 
 
 def test_the_mail_of_real_marts_is_within_its_limits(built: psycopg.Connection[Any]) -> None:
-    content = mail.render_digest(mail.read_digest(built, OPTIONS))
+    content = mail.render_digest(read(built))
     assert content.html is not None and content.chart is not None
     assert len(content.html.encode()) < 90_000
     [message] = mail.compose_all(
@@ -97,7 +111,7 @@ def test_marts_without_a_prompt_or_a_use_make_a_mail_that_says_so(built: psycopg
             ) as nothing
             """
         )
-    view = mail.read_digest(built, replace(OPTIONS, marts_schema="marts_empty"))
+    view = read(built, replace(OPTIONS, marts_schema="marts_empty"))
     assert view.subject == "Prism 2026-03-01: no uses (last 30 days), no open alerts"
     content = mail.render_digest(view)
     assert content.chart is None
@@ -106,11 +120,74 @@ def test_marts_without_a_prompt_or_a_use_make_a_mail_that_says_so(built: psycopg
 
 @pytest.mark.parametrize("period", ["day", "week", "quarter", "year", "all"])
 def test_every_period_makes_a_mail(built: psycopg.Connection[Any], period: Any) -> None:
-    content = mail.render_digest(mail.read_digest(built, replace(OPTIONS, default_period=period)))
+    content = mail.render_digest(read(built, replace(OPTIONS, default_period=period)))
     assert content.chart is not None
     assert content.subject.startswith("Prism 2026-03-01: success ")
 
 
 def test_marts_of_another_date_are_refused(built: psycopg.Connection[Any]) -> None:
     with pytest.raises(ReportError, match="the report was asked for"):
-        mail.read_digest(built, replace(OPTIONS, as_of_date=OPTIONS.as_of_date - timedelta(days=1)))
+        read(built, replace(OPTIONS, as_of_date=OPTIONS.as_of_date - timedelta(days=1)))
+
+
+@pytest.mark.parametrize("period", ["week", "month", "quarter"])
+def test_a_mail_about_all_prompts_one_by_one_says_what_the_one_about_all_says(
+    built: psycopg.Connection[Any], period: Any
+) -> None:
+    """Cut to every domain there is, the numbers summed anew are those of the marts."""
+    options = replace(OPTIONS, default_period=period)
+    with reading(built, "marts", OPTIONS.as_of_date) as marts:
+        desk = mail.Desk(marts, options)
+        domains = tuple(desk.values("domain", Selection()))
+        whole, cut = desk.view(Letter()), desk.view(Letter(selection=Selection({"domain": domains})))
+    assert cut.headline == whole.headline
+    agents = "52 agents"
+    cards = [replace(card, detail=card.detail.removesuffix(agents).rstrip(" \u00b7")) for card in whole.cards]
+    assert list(cut.cards) == cards
+    assert (cut.trend, cut.news, cut.sections) == (whole.trend, whole.news, whole.sections)
+    assert [one.alert.alert_id for one in cut.alerts] == [one.alert.alert_id for one in whole.alerts]
+
+
+def test_the_mails_of_each_domain_are_read_at_once_and_add_up(built: psycopg.Connection[Any]) -> None:
+    def uses(view: Digest) -> int:
+        return sum(point.usage_count for point in view.trend if point.current)
+
+    with reading(built, "marts", OPTIONS.as_of_date) as marts:
+        desk = mail.Desk(marts, OPTIONS)
+        views = {
+            domain: desk.view(Letter(selection=Selection({"domain": (domain,)}, each="domain")))
+            for domain in desk.values("domain", Selection())
+        }
+        alone = desk.view(Letter(selection=Selection({"domain": ("support",)})))
+        whole = desk.view(Letter())
+    assert len(views) > 3
+    assert sum(uses(view) for view in views.values()) == uses(whole)
+    assert sum(view.open_alerts for view in views.values()) == whole.open_alerts
+    if "support" in views:
+        assert views["support"].cards == alone.cards
+
+
+def test_the_attached_tables_hold_every_prompt_and_alert_of_the_mail(
+    built: psycopg.Connection[Any],
+) -> None:
+    with reading(built, "marts", OPTIONS.as_of_date) as marts:
+        desk = mail.Desk(marts, OPTIONS)
+        letter = Letter(kind="weekly", attached=True)
+        view = desk.view(letter)
+        xlsx, prompts, alerts = desk.tables(letter, ["xlsx", "csv"])
+    book = openpyxl.load_workbook(io.BytesIO(xlsx.content))
+    assert book["Prompts"].max_row == 1 + 62
+    assert len(prompts.content.decode("utf-8-sig").splitlines()) == 1 + 62
+    rows = csv.DictReader(io.StringIO(alerts.content.decode("utf-8-sig")))
+    assert sum(row["state"] != "resolved" for row in rows) == view.open_alerts
+    content = mail.render_digest(view, (xlsx, prompts, alerts))
+    [message] = mail.compose_all(
+        content,
+        sender="prism@example.com",
+        recipients=["ann@example.com"],
+        composed_at=datetime(2026, 3, 2, 1, 35, tzinfo=UTC),
+    )
+    parsed = mail.parse(message.as_bytes())
+    assert content.html is not None
+    assert parsed == replace(content, html=content.html + "\n")
+    assert len(message.as_bytes()) < 1_000_000
