@@ -33,6 +33,7 @@ from reports.views.operations import OperationsNotice, delivery_notice, failure_
 _INDEX = "index.json"
 # Beyond so many mails the lines for people count those that went well.
 _MOST_LINES = 20
+_PATIENCE = Patience()
 
 
 @dataclass(frozen=True)
@@ -350,7 +351,7 @@ def _addressed(
     )
 
 
-def patience(settings: Settings, base: Patience = Patience()) -> Patience:
+def patience(settings: Settings, base: Patience = _PATIENCE) -> Patience:
     """How the outbox tries, by the settings."""
     return replace(base, messages_a_minute=settings.config.reports.messages_a_minute)
 
@@ -378,7 +379,7 @@ def signature(settings: Settings) -> mail.Sign | None:
     return mail.signer(key, dkim.selector, domain)
 
 
-def deliver(connection: psycopg.Connection, settings: Settings, base: Patience = Patience()) -> Delivery:
+def deliver(connection: psycopg.Connection, settings: Settings, base: Patience = _PATIENCE) -> Delivery:
     """Sends what is due in the outbox; the owner hears of each mail that has failed for good, once."""
     assert settings.smtp_url is not None
     wait = patience(settings, base)
@@ -388,7 +389,7 @@ def deliver(connection: psycopg.Connection, settings: Settings, base: Patience =
     return delivery
 
 
-def deliver_due(warehouse: Warehouse, settings: Settings, base: Patience = Patience()) -> Delivery | None:
+def deliver_due(warehouse: Warehouse, settings: Settings, base: Patience = _PATIENCE) -> Delivery | None:
     """Sends what has come due since; None where nothing goes out, since there is no SMTP server."""
     if not settings.smtp_url:
         return None

@@ -295,7 +295,7 @@ def test_a_broken_template_or_a_missing_variable_fails_before_anything_is_sent(
     view = samples.plain_digest()
     with pytest.raises(ReportError, match="TemplateNotFound"):
         mail.render_digest(view)
-    (tmp_path / "digest.html").write_text("{{ digest.no_such_thing }}")
+    (tmp_path / "digest.txt").write_text("{{ digest.no_such_thing }}")
     with pytest.raises(ReportError, match="UndefinedError"):
         mail.render_digest(view)
 
