@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import yaml
@@ -26,22 +26,18 @@ _LONGEST_SLUG = 80
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)$")  # names that Windows keeps for devices
 
 
+class _Block(str):
+    """A text that is to stand as a literal block, also if it has one line only."""
+
+    __slots__ = ()
+
+
 class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as literal blocks, also with tabs or spaces at the ends of lines."""
+    """Literal blocks also for texts with tabs, or with spaces at the ends of lines."""
 
     def analyze_scalar(self, scalar: str) -> ScalarAnalysis:
-        if "\n" in scalar and _LITERAL.fullmatch(scalar):
-            return ScalarAnalysis(
-                scalar=scalar,
-                empty=False,
-                multiline=True,
-                allow_flow_plain=False,
-                allow_block_plain=False,
-                allow_single_quoted=False,
-                allow_double_quoted=True,
-                allow_block=True,
-            )
         analysis: ScalarAnalysis = super().analyze_scalar(scalar)
+        analysis.allow_block = bool(scalar) and _LITERAL.fullmatch(scalar) is not None
         return analysis
 
     def determine_block_hints(self, text: str) -> str:
@@ -54,10 +50,12 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    block = "\n" in text or isinstance(text, _Block)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style="|" if block else None)
 
 
 _Dumper.add_representer(str, _text)
+_Dumper.add_representer(_Block, _text)
 
 
 class _Loader(yaml.CSafeLoader):
@@ -75,9 +73,13 @@ class _Loader(yaml.CSafeLoader):
         return made
 
 
-def write_document(fields: Mapping[str, Any]) -> str:
-    """Fields in the order given as YAML: texts, lists of texts and none."""
+def write_document(fields: Mapping[str, Any], blocks: Collection[str] = ()) -> str:
+    """Fields in the order given as YAML: texts, lists of texts and none.
+
+    The fields of ``blocks`` always stand as literal blocks, so that a line more is a line more in a diff.
+    """
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+    plain |= {name: _Block(plain[name]) for name in blocks if plain.get(name)}
     return str(
         yaml.dump(plain, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=1_000_000, indent=2)
     )

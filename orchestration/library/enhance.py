@@ -27,6 +27,8 @@ _TEXT_NAMES = (
 )  # fmt: skip
 # What a word counts where it stands: as in PostgreSQL's weights A, B and D.
 _WEIGHTS: Mapping[str, float] = {"A": 1.0, "B": 0.6, "D": 0.3}
+# A template of more different words knows every word there is: each counts the less.
+_MANY_WORDS = 200
 # A prompt that fits as well as another and never succeeds is worth this share of one that always does.
 _UNPROVEN = 0.5
 
@@ -253,7 +255,12 @@ class Enhancer:
         whole = sum(rarity.values())
         fits = {}
         for key, vector in vectors.items():
-            known = {one: rarity[one] * _WEIGHTS[vector[one]] for one in rarity if one in vector}
+            length = min(1.0, _MANY_WORDS / max(1, len(vector)))
+            known = {
+                one: rarity[one] * _WEIGHTS[vector[one]] * (length if vector[one] == "D" else 1.0)
+                for one in rarity
+                if one in vector
+            }
             first = sorted(known, key=lambda one: (-known[one], one))
             fits[key] = (sum(known.values()) / whole if whole else 0.0, tuple(words[one] for one in first))
         return fits

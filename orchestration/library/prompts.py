@@ -92,7 +92,7 @@ class Prompt:
 
     def document(self) -> str:
         """The prompt as a YAML document, the one that ``export`` writes."""
-        return write_document({"id": self.id or None, **self.fields})
+        return write_document({"id": self.id or None, **self.fields}, TEXTS)
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""

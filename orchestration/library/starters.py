@@ -31,7 +31,7 @@ def starter(prompt: Prompt, sandbox: Sandbox) -> str | None:
         return None
     wanted = _asked_for(prompt, sandbox)
     text = order[:1].upper() + order[1:]
-    return f"{text}, for this {wanted}: " if wanted and wanted not in text.lower() else f"{text}: "
+    return f"{text}, given the {wanted}: " if wanted and wanted not in text.lower() else f"{text}: "
 
 
 def _first_clause(description: str) -> str:

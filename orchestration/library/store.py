@@ -89,7 +89,9 @@ class Event:
 
     def diff(self) -> str:
         """The fields that it changed, as a unified diff of documents."""
-        old, new = (write_document({name: pair[n] for name, pair in self.changed.items()}) for n in (0, 1))
+        old, new = (
+            write_document({name: pair[n] for name, pair in self.changed.items()}, TEXTS) for n in (0, 1)
+        )
         return document_diff(
             "" if self.makes else old,
             "" if self.deletes else new,

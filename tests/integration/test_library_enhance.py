@@ -283,7 +283,7 @@ def test_the_library_is_managed_from_the_command_line(
     prism("prompts", "create", "greet", "--file", "user_prompt_template=template.txt", "--tag", "pii",
           "--agent", "idle", "--by", "ann@example.com", "--why", "new")  # fmt: skip
     told = prism("prompts", "show", "greet").stdout
-    assert "user_prompt_template: Hello {{ name }}\n" in told
+    assert "user_prompt_template: |-\n  Hello {{ name }}\n" in told
     assert "# variables: name\n" in told
     prism("prompts", "duplicate", "greet", "greet-2")
     prism("prompts", "map", "greet-2", "--agent", "idle")
@@ -292,10 +292,7 @@ def test_the_library_is_managed_from_the_command_line(
 
     bulk = ("prompts", "edit", "--agent", "idle", "--replace", "Hello", "Good day", "--add-tag", "gdpr")
     shown = prism(*bulk, "--dry-run").stdout
-    assert (
-        shown.count("-user_prompt_template: Hello {{ name }}\n+user_prompt_template: Good day {{ name }}")
-        == 2
-    )
+    assert shown.count("-  Hello {{ name }}\n+  Good day {{ name }}\n") == 2
     assert shown.endswith("Would be: 2 changed.\n")
     prism(*bulk, fails="2 prompts would change, and nobody is here to be asked")
     change = prism(*bulk, "--yes").stdout.split("Change ")[1].split(":")[0]

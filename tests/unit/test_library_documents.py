@@ -27,14 +27,20 @@ texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs
 @example("~")
 @example("\n \n")
 def test_any_text_comes_back_as_it_was(text: str) -> None:
-    document = write_document({"name": text, "compliance_tags": (text,), "suite": None})
-    assert read_document(document, "x") == {"name": text, "compliance_tags": (text,), "suite": None}
+    fields = {"name": text, "compliance_tags": (text,), "suite": None, "system_prompt": text}
+    assert read_document(write_document(fields, ["system_prompt"]), "x") == fields
 
 
 def test_a_text_of_several_lines_is_a_literal_block_also_with_odd_spaces() -> None:
     text = "# Title \n\n\tdo: {{ x }}\n    - 'y'  \n\n"
     document = write_document({"system_prompt": text, "name": "n"})
     assert document == "system_prompt: |+\n  # Title \n\n  \tdo: {{ x }}\n      - 'y'  \n\nname: n\n"
+
+
+def test_the_texts_of_a_prompt_are_blocks_even_if_they_have_one_line() -> None:
+    document = Prompt(name="n", description="One line. ", system_prompt="One line. ").document()
+    assert "\ndescription: 'One line. '\n" in document
+    assert "\nsystem_prompt: |-\n  One line. \n" in document
 
 
 def test_a_document_holds_every_field_in_a_fixed_order() -> None:
