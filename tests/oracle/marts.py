@@ -1,19 +1,27 @@
-"""The summary and the dashboard computed a second time, from the contract's definitions, with pandas alone.
+"""Every mart computed a second time, from the contract's definitions, with pandas over the raw rows alone.
 
-Shares nothing with the dbt project: no SQL, no daily sums, no histogram. Reads the raw rows as frames.
+Shares nothing with the dbt project but the analysts' seeds: no SQL, no daily sums, no histogram. Prompts that
+the library does not list have the id ``unlisted:`` and their key, whatever the marts derive from it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
-from datetime import date, timedelta
-from fractions import Fraction
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+import psycopg
 
+SEEDS = Path(__file__).resolve().parents[2] / "dbt_project" / "seeds"
 LENGTHS: Mapping[str, int | None] = {
     "day": 1,
     "week": 7,
@@ -23,336 +31,791 @@ LENGTHS: Mapping[str, int | None] = {
     "all": None,
 }
 MINIMUM_SAMPLE = 20
-_COMPARED = ("usage_count", "success_rate", "average_rating", "average_response_time_ms", "total_cost")
 Z = 1.959963984540054
-
-
-def resolve(usage: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
-    """The uses with `prompt`: the library's id, or ``("unlisted", key)``."""
-    by_id = set(prompts["prompt_id"])
-    elder_first = prompts.sort_values("created_at", na_position="last", kind="stable")
-    by_name = elder_first.drop_duplicates("name").set_index("name")["prompt_id"].to_dict()
-
-    def prompt(key: str) -> Any:
-        return key if key in by_id else by_name.get(key, ("unlisted", key))
-
-    return usage.assign(prompt=usage["prompt_key"].map(prompt))
-
-
-def with_days(usage: pd.DataFrame, timezone: str) -> pd.DataFrame:
-    """The uses with `day`, cut in ``timezone``."""
-    days = pd.to_datetime(usage["used_at"], utc=True).dt.tz_convert(timezone).dt.date
-    return usage.assign(day=days)
-
-
-def window(period: str, as_of: date, first_use: date | None) -> tuple[date | None, date | None]:
-    """First day of the period and of the one before; null where there is none."""
-    length = LENGTHS[period]
-    if length is None:
-        return first_use, None
-    return as_of - timedelta(days=length - 1), as_of - timedelta(days=2 * length - 1)
-
-
-def summary(usage: pd.DataFrame, prompts: pd.DataFrame, as_of: date, timezone: str) -> pd.DataFrame:
-    """One row a period and prompt, with the contract's columns; `prompt` as :func:`resolve` gives it."""
-    uses = _up_to(usage, prompts, as_of, timezone)
-    names = _names(uses, prompts)
-    rows = []
-    for period in LENGTHS:
-        start, before = window(period, as_of, uses["day"].min() if len(uses) else None)
-        for prompt, name in names.items():
-            mine = uses[uses["prompt"] == prompt] if len(uses) else uses
-            now = mine[mine["day"] >= start] if start else mine
-            rows.append(
-                {
-                    "period": period,
-                    "period_start": start,
-                    "period_end": as_of,
-                    "prompt": prompt,
-                    "prompt_name": name,
-                    **measures(now),
-                    **_before(mine, start, before, _COMPARED),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def dashboard(
-    usage: pd.DataFrame,
-    prompts: pd.DataFrame,
-    agents: pd.DataFrame,
-    mappings: pd.DataFrame,
-    as_of: date,
-    timezone: str,
-) -> pd.DataFrame:
-    """One row a period, with the contract's columns but for the alerts."""
-    uses = _up_to(usage, prompts, as_of, timezone)
-    mapped = mappings[["source", "agent_id"]].drop_duplicates()
-    rows = []
-    for period in LENGTHS:
-        start, before = window(period, as_of, uses["day"].min() if len(uses) else None)
-        now = uses[uses["day"] >= start] if start else uses
-        values = measures(now)
-        rows.append(
-            {
-                "period": period,
-                "total_prompts": len(prompts),
-                "active_prompts": int((prompts["status"] == "active").sum()),
-                "used_prompts": now["prompt"].nunique(),
-                "suite_prompts": int(prompts["suite"].notna().sum()),
-                "total_agents": len(agents),
-                "mapped_agents": len(mapped),
-                "total_mappings": len(mappings),
-                "average_mappings_per_agent": len(mappings) / len(mapped) if len(mapped) else None,
-                **{
-                    name: values[name]
-                    for name in (
-                        "usage_count", "success_rate", "average_rating", "average_response_time_ms",
-                        "total_tokens", "total_cost",
-                    )
-                },
-                **_before(uses, start, before, (*_COMPARED, "total_tokens", "used_prompts")),
-            }
-        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def version_performance(
-    usage: pd.DataFrame, prompts: pd.DataFrame, versions: pd.DataFrame, as_of: date, timezone: str
-) -> pd.DataFrame:
-    """One row a prompt and version (`none` where not known), use by use."""
-    uses = _up_to(usage, prompts, as_of, timezone)
-    dated = with_days(versions.rename(columns={"created_at": "used_at"}), timezone)
-    dated = dated[dated["used_at"].isna() | (dated["day"] <= as_of)]
-    changes = {
-        prompt: list(zip(mine["day"], mine["version"], strict=True))
-        for prompt, mine in dated.dropna(subset="used_at").sort_values("used_at").groupby("prompt_id")
-    }
-
-    def version(prompt: Any, stated: Any, day: date) -> str:
-        if not pd.isna(stated):
-            return str(stated)
-        made = changes.get(prompt, [])
-        before = [version for changed, version in made if changed < day]
-        today = [version for changed, version in made if changed == day]
-        could_run = [*before[-1:], *today]
-        return could_run[0] if len(could_run) == 1 else "none"
-
-    used = uses.assign(
-        version=[
-            version(*use) for use in zip(uses["prompt"], uses["prompt_version"], uses["day"], strict=True)
-        ]
-    )
-    names = (
-        "usage_count", "success_count", "success_rate", "success_rate_low", "success_rate_high",
-        "average_rating", "average_response_time_ms", "total_cost", "cost_per_use", "cost_per_success",
-    )  # fmt: skip
-    keys = {*zip(used["prompt"], used["version"], strict=True)}
-    keys |= {*zip(dated["prompt_id"], dated["version"], strict=True)}
-    rows = []
-    for prompt, name in keys:
-        mine = used[(used["prompt"] == prompt) & (used["version"] == name)]
-        values = measures(mine)
-        rows.append(
-            {
-                "prompt": prompt,
-                "version": name,
-                **{measure: values[measure] for measure in names},
-                "timed_count": int(mine["prompt_version"].isna().sum()) if name != "none" else 0,
-                "first_used_at": mine["used_at"].min() if len(mine) else None,
-                "last_used_at": values["last_used_at"],
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def costs(usage: pd.DataFrame, prompts: pd.DataFrame, as_of: date, timezone: str) -> pd.DataFrame:
-    """One row a period, prompt and model (`none` where not known) with a use."""
-    uses = _up_to(usage, prompts, as_of, timezone)
-    uses = uses.assign(model=uses["model"].fillna("none"))
-    rows = []
-    for period in LENGTHS:
-        start, _ = window(period, as_of, uses["day"].min())
-        now = uses[uses["day"] >= start]
-        whole = sum(now["cost"].dropna())
-        for (prompt, model), mine in now.groupby(["prompt", "model"]):
-            values = measures(mine)
-            failures = mine.loc[mine["success"].eq(False), "cost"].dropna()
-            total = values["total_cost"]
-            rows.append(
-                {
-                    "period": period,
-                    "prompt": prompt,
-                    "model": model,
-                    "usage_count": values["usage_count"],
-                    "success_count": values["success_count"],
-                    "unpriced_count": int((mine["cost"].isna() & (mine["total_tokens"] > 0)).sum()),
-                    "total_tokens": values["total_tokens"],
-                    "total_cost": total,
-                    "cost_share": float(total / whole) if total is not None and whole else None,
-                    "cost_per_use": values["cost_per_use"],
-                    "cost_per_success": values["cost_per_success"],
-                    "failure_cost": sum(failures) if len(failures) else None,
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-BUCKETS: Mapping[str, tuple[float, ...]] = {
-    "success_rate": (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1),
-    "average_rating": (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5),
-    "average_response_time_ms": (0, 100, 250, 500, 1000, 2000, 5000, 10000, 30000, math.inf),
-    "cost_per_use": (0, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, math.inf),
+_COMPARED = ["usage_count", "success_rate", "average_rating", "average_response_time_ms", "total_cost"]
+_RAW = (
+    "prompt_usage",
+    "prompts",
+    "prompt_versions",
+    "agents",
+    "agent_prompts",
+    "load_batches",
+    "reconciliations",
+)
+_COUNTS = {
+    "usage_count": "one",
+    "outcome_count": "outcome",
+    "success_count": "succeeded",
+    "error_known_count": "error_known",
+    "error_count": "failed",
+    "rated_count": "rated",
+    "response_time_count": "timed",
+    "priced_count": "priced",
+    "priced_success_count": "priced_success",
+    "unpriced_count": "unpriced",
+    "response_time_log_count": "log_timed",
+}
+_SUMS = {
+    "rating_sum": "rating",
+    "rating_square_sum": "rating_square",
+    "response_time_sum_ms": "response_time_ms",
+    "response_time_log_sum": "log_time",
+    "response_time_log_square_sum": "log_time_square",
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "total_tokens": "total_tokens",
+    "total_cost": "cost",
+    "failure_cost": "failure_cost",
+    "cost_square_sum": "cost_square",
 }
 
 
-def distribution(usage: pd.DataFrame, prompts: pd.DataFrame, as_of: date, timezone: str) -> pd.DataFrame:
-    """One row a period, domain (`all` for all, `none` for those without), metric and bucket of it."""
-    values = summary(usage, prompts, as_of, timezone)
-    domains = dict(zip(prompts["prompt_id"], prompts["domain"].fillna("none"), strict=True))
-    values["domain"] = [
-        "unlisted" if isinstance(prompt, tuple) else domains[prompt] for prompt in values["prompt"]
-    ]
-    rows = []
-    for metric, edges in BUCKETS.items():
-        known = values[values[metric].notna()].astype({metric: float})
-        # the highest value possible lies in the last bucket
-        bins = pd.IntervalIndex.from_breaks([*edges[:-1], edges[-1] + 1e-9], closed="left")
-        groups = [
-            *known.groupby(["period", "domain"]),
-            *(((period, "all"), group) for period, group in known.groupby("period")),
-        ]
-        for (period, domain), group in groups:
-            counts = pd.cut(group[metric], bins).value_counts(sort=False)
-            rows += [
-                {
-                    "period": period,
-                    "domain": domain,
-                    "metric": metric,
-                    "bucket": number,
-                    "prompt_count": count,
-                    "prompt_share": count / len(group),
-                }
-                for number, count in enumerate(counts, start=1)
+def frame(connection: psycopg.Connection[Any], query: str) -> pd.DataFrame:
+    cursor = connection.execute(query)  # type: ignore[call-overload]
+    return pd.DataFrame(cursor.fetchall(), columns=[column.name for column in cursor.description or ()])
+
+
+def measures(uses: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """The contract's numbers of every group: a count over nothing is 0, a sum or ratio over nothing null."""
+    groups = uses.groupby(list(keys), dropna=False, sort=False)
+    found = pd.concat(
+        [
+            groups[list(_COUNTS.values())].sum().set_axis(list(_COUNTS), axis=1).astype("int64"),
+            groups[list(_SUMS.values())].sum(min_count=1).set_axis(list(_SUMS), axis=1),
+            groups["used_at"].agg(first_used_at="min", last_used_at="max"),
+        ],
+        axis=1,
+    ).reset_index()
+    return ratios(found)
+
+
+def ratios(sums: pd.DataFrame) -> pd.DataFrame:
+    """Adds what follows from the sums."""
+    return sums.assign(
+        success_rate=_ratio(sums["success_count"], sums["outcome_count"]),
+        success_rate_low=wilson(sums["success_count"], sums["outcome_count"], -1),
+        success_rate_high=wilson(sums["success_count"], sums["outcome_count"], 1),
+        error_rate=_ratio(sums["error_count"], sums["error_known_count"]),
+        average_rating=_ratio(sums["rating_sum"], sums["rated_count"]),
+        average_response_time_ms=_ratio(sums["response_time_sum_ms"], sums["response_time_count"]),
+        cost_per_use=_ratio(sums["total_cost"], sums["priced_count"]),
+        cost_per_success=_ratio(sums["total_cost"], sums["priced_success_count"]),
+    )
+
+
+def _ratio(part: Any, whole: Any) -> pd.Series:
+    whole = pd.Series(whole).astype(float)
+    return pd.Series(part).astype(float) / whole.where(whole != 0)
+
+
+def only(rows: pd.DataFrame, wanted: Iterable[bool]) -> pd.DataFrame:
+    """The rows that are wanted; none of none."""
+    return rows[np.fromiter(wanted, bool, len(rows))]
+
+
+def wilson(part: Any, whole: Any, side: int) -> pd.Series:
+    """An end of the Wilson interval at 95 %, from its quadratic: |p - s/n| = z sqrt(p (1 - p) / n)."""
+    n = pd.Series(whole).astype(float).where(lambda count: count > 0)
+    share = pd.Series(part).astype(float) / n
+    a, b, c = 1 + Z**2 / n, -(2 * share + Z**2 / n), share**2
+    root = (b**2 - 4 * a * c).clip(lower=0) ** 0.5
+    return ((-b + side * root) / (2 * a)).clip(0, 1)
+
+
+def percentiles(uses: pd.DataFrame, keys: Sequence[str], shares: Sequence[int]) -> pd.DataFrame:
+    """The smallest value that at least so many per cent of the values do not exceed."""
+
+    def nearest_ranks(times: pd.Series) -> pd.Series:
+        ordered = np.sort(times.to_numpy())
+        return pd.Series(
+            {
+                f"p{share}_response_time_ms": ordered[math.ceil(share * len(ordered) / 100) - 1]
+                for share in shares
+            }
+        )
+
+    timed = uses[uses["response_time_ms"].notna()]
+    names = [f"p{share}_response_time_ms" for share in shares]
+    if timed.empty:
+        return pd.DataFrame(columns=[*keys, *names])
+    found = timed.groupby(list(keys), dropna=False)["response_time_ms"].apply(nearest_ranks).unstack()
+    return found.reset_index()
+
+
+@dataclass(frozen=True, eq=False)
+class Oracle:
+    """All marts of one as-of date. ``raw`` are the raw tables without deleted rows, by name."""
+
+    raw: Mapping[str, pd.DataFrame]
+    anomalies: pd.DataFrame
+    comparisons: pd.DataFrame
+    as_of: date
+    timezone: str
+
+    @classmethod
+    def of(cls, connection: psycopg.Connection[Any], as_of: date, timezone: str) -> Oracle:
+        tables = {name: frame(connection, f"select * from raw.{name}") for name in _RAW}
+        kept = {
+            name: table[table["deleted_at"].isna()] if "deleted_at" in table else table
+            for name, table in tables.items()
+        }
+        where = f"where as_of_date = '{as_of}'"
+        return cls(
+            kept,
+            frame(connection, f"select * from analytics.cost_anomalies {where}"),
+            frame(connection, f"select * from analytics.prompt_comparisons {where}"),
+            as_of,
+            timezone,
+        )
+
+    # what all marts are made of
+
+    @cached_property
+    def library(self) -> pd.DataFrame:
+        """The library's prompts, of two sources the entry changed last."""
+        newest = self.raw["prompts"].sort_values(
+            ["updated_at", "source"], ascending=[False, True], na_position="last"
+        )
+        found = newest.drop_duplicates("prompt_id").rename(columns={"name": "prompt_name"})
+        return found.assign(
+            display_name=found["display_name"].fillna(found["prompt_name"]),
+            compliance_tags=[
+                ", ".join(tags) if isinstance(tags, list) else None for tags in found["compliance_tags"]
+            ],
+            is_listed=True,
+        )
+
+    @cached_property
+    def ids_by_name(self) -> Mapping[str, str]:
+        elder_first = self.library.sort_values(
+            ["created_at", "source", "prompt_id"], na_position="last", kind="stable"
+        )
+        by_name = elder_first.drop_duplicates("prompt_name").set_index("prompt_name")["prompt_id"]
+        return {str(name): str(prompt) for name, prompt in by_name.items()}
+
+    @cached_property
+    def agent_names(self) -> Mapping[str, str]:
+        elder_first = self.raw["agents"].sort_values(["created_at", "source"], na_position="last")
+        by_id = elder_first.drop_duplicates("agent_id").set_index("agent_id")["name"]
+        return {str(agent): str(name) for agent, name in by_id.items()}
+
+    @cached_property
+    def mappings(self) -> pd.DataFrame:
+        agents = {name: agent for agent, name in reversed(list(self.agent_names.items()))}
+        listed = set(self.library["prompt_id"])
+        rows = self.raw["agent_prompts"]
+        return pd.DataFrame(
+            {
+                "agent_id": [
+                    agent if agent in self.agent_names else agents.get(agent, agent)
+                    for agent in rows["agent_id"]
+                ],
+                "prompt_id": [
+                    prompt if prompt in listed else self.ids_by_name.get(prompt, prompt)
+                    for prompt in rows["prompt_id"]
+                ],
+            },
+            dtype=object,
+        ).drop_duplicates()
+
+    @cached_property
+    def uses(self) -> pd.DataFrame:
+        """The uses up to the as-of date, with all that is counted of each."""
+        rows = self.raw["prompt_usage"]
+        moments = pd.to_datetime(rows["used_at"], utc=True)
+        local = moments.dt.tz_convert(self.timezone)
+        listed = set(self.library["prompt_id"])
+        success = rows["success"].astype("boolean")
+        is_error = rows["is_error"].astype("boolean").fillna(~success)
+        time = rows["response_time_ms"].astype(float)
+        cost = rows["cost"].astype(float)
+        rating = rows["rating"].astype(float)
+        tokens = rows[["total_tokens", "input_tokens", "output_tokens"]].astype(float)
+        log_time = np.log(time.where(time > 0))
+        batches = self.raw["load_batches"].groupby("source")["started_at"].min()
+        first_load = rows["source"].map(batches)
+        uses = rows.assign(
+            used_at=moments,
+            day=local.dt.date,
+            hour=local.dt.hour,
+            prompt_id=[
+                key if key in listed else self.ids_by_name.get(key, f"unlisted:{key}")
+                for key in rows["prompt_key"]
+            ],
+            agent_name=[
+                None if pd.isna(key) else self.agent_names.get(key, key) for key in rows["agent_key"]
+            ],
+            one=1,
+            outcome=success.notna().astype(int),
+            succeeded=success.fillna(False).astype(int),
+            error_known=is_error.notna().astype(int),
+            failed=is_error.fillna(False).astype(int),
+            rated=rating.notna().astype(int),
+            rating=rating,
+            rating_square=rating**2,
+            timed=time.notna().astype(int),
+            response_time_ms=time,
+            log_timed=log_time.notna().astype(int),
+            log_time=log_time,
+            log_time_square=log_time**2,
+            priced=cost.notna().astype(int),
+            priced_success=(cost.notna() & success.fillna(False)).astype(int),
+            unpriced=(cost.isna() & (tokens.max(axis=1).fillna(0) > 0)).astype(int),
+            cost=cost,
+            cost_square=cost**2,
+            failure_cost=cost.where((~success).fillna(False).to_numpy(bool)),
+            input_tokens=tokens["input_tokens"],
+            output_tokens=tokens["output_tokens"],
+            total_tokens=tokens["total_tokens"],
+            late=((moments >= first_load) & (rows["loaded_at"] > moments + pd.Timedelta(days=1))).astype(int),
+        )
+        return uses[uses["day"] <= self.as_of].reset_index(drop=True)
+
+    @cached_property
+    def first_day(self) -> date | None:
+        return None if self.uses.empty else self.uses["day"].min()
+
+    def start(self, period: str) -> date | None:
+        length = LENGTHS[period]
+        return self.first_day if length is None else self.as_of - timedelta(days=length - 1)
+
+    def back(self, days: int) -> pd.DataFrame:
+        """The uses of so many days up to the as-of date."""
+        return self.uses[self.uses["day"] > self.as_of - timedelta(days=days)]
+
+    @cached_property
+    def by_period(self) -> pd.DataFrame:
+        """Every use once for each period that it is in."""
+        return pd.concat(
+            [
+                self.uses[self.uses["day"] >= start].assign(period=period)
+                for period in LENGTHS
+                if (start := self.start(period)) is not None
             ]
-    return pd.DataFrame(rows)
+        )
 
+    @cached_property
+    def by_previous_period(self) -> pd.DataFrame:
+        windows = [
+            (period, self.as_of - timedelta(days=2 * length - 1), self.as_of - timedelta(days=length))
+            for period, length in LENGTHS.items()
+            if length is not None
+        ]
+        return pd.concat(
+            [
+                self.uses[(self.uses["day"] >= first) & (self.uses["day"] <= last)].assign(period=period)
+                for period, first, last in windows
+            ]
+        )
 
-def trends(usage: pd.DataFrame, prompts: pd.DataFrame, as_of: date, timezone: str) -> pd.DataFrame:
-    """One row a day of the last 90 and prompt, and `all`: the day, its week, the slope of four weeks.
+    def with_names(
+        self, rows: pd.DataFrame, names: Sequence[str] = ("prompt_name", "domain")
+    ) -> pd.DataFrame:
+        return rows.merge(self.prompts()[["prompt_id", *names]], on="prompt_id", how="left", validate="m:1")
 
-    The slope by least squares over the single days, with a dummy variable for each weekday.
-    """
-    uses = _up_to(usage, prompts, as_of, timezone)
-    groups: dict[Any, pd.DataFrame] = {"all": uses, **dict(iter(uses.groupby("prompt")))}
-    rows = []
-    for prompt, mine in groups.items():
-        if prompt != "all" and mine["day"].max() <= as_of - timedelta(days=118):
-            continue
-        first = mine["day"].min()
-        for back in range(90):
-            day = as_of - timedelta(days=back)
-            if day < first:
-                break
-            today = measures(mine[mine["day"] == day])
-            length = min(7, (day - first).days + 1)
-            week = measures(mine[(mine["day"] > day - timedelta(days=7)) & (mine["day"] <= day)])
-            before = [day - timedelta(days=7 * weeks) for weeks in (1, 2, 3, 4)]
-            four_weeks = [day - timedelta(days=days) for days in range(28)]
-            counts = mine["day"].value_counts().reindex(four_weeks, fill_value=0)
-            slope, error = _slope(counts) if four_weeks[-1] >= first else (None, None)
-            rows.append(
-                {
-                    "prompt": prompt,
-                    "usage_date": day,
-                    "usage_count": today["usage_count"],
-                    "usual_usage_count": mine["day"].isin(before).sum() / 4 if before[-1] >= first else None,
-                    "success_rate": today["success_rate"],
-                    "average_rating": today["average_rating"],
-                    "average_response_time_ms": today["average_response_time_ms"],
-                    "total_cost": today["total_cost"],
-                    "week_usage_count": week["usage_count"] / length,
-                    "week_success_rate": week["success_rate"],
-                    "week_average_rating": week["average_rating"],
-                    "week_average_response_time_ms": week["average_response_time_ms"],
-                    "week_cost": week["total_cost"] / length if week["total_cost"] is not None else None,
-                    "usage_slope": slope,
-                    "usage_slope_error": error,
-                    "direction": _direction(slope, error, counts.sum()),
-                }
+    def dated(self, rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.assign(as_of_date=self.as_of)
+
+    # the marts
+
+    def prompts(self) -> pd.DataFrame:
+        return self._prompts
+
+    @cached_property
+    def _prompts(self) -> pd.DataFrame:
+        versions = self.raw["prompt_versions"].assign(
+            length=lambda table: table["version"].str.len(),
+        )
+        current = (
+            versions.sort_values(
+                ["created_at", "batch_id", "length", "version"], ascending=False, na_position="last"
             )
-    return pd.DataFrame(rows)
+            .drop_duplicates("prompt_id")
+            .set_index("prompt_id")["version"]
+        )
+        mapped = self.mappings.groupby("prompt_id").size()
+        strangers = sorted(
+            {prompt for prompt in self.uses["prompt_id"] if str(prompt).startswith("unlisted:")}
+        )
+        names = [prompt.removeprefix("unlisted:") for prompt in strangers]
+        unlisted = pd.DataFrame(
+            {
+                "prompt_id": strangers,
+                "prompt_name": names,
+                "display_name": names,
+                "domain": "unlisted",
+                "is_listed": False,
+            }
+        )
+        listed = self.library.assign(
+            current_version=self.library["prompt_id"].map(current),
+            mapped_agents=self.library["prompt_id"].map(mapped).fillna(0),
+        )
+        spans = self.uses.groupby("prompt_id")["used_at"].agg(first_used_at="min", last_used_at="max")
+        names_of_columns = [
+            "prompt_id", "prompt_name", "display_name", "description", "domain", "complexity_level", "status",
+            "suite", "owner", "compliance_tags", "source", "is_listed", "current_version", "mapped_agents",
+            "created_at", "updated_at",
+        ]  # fmt: skip
+        both = pd.concat(
+            [table.reindex(columns=names_of_columns).astype(object) for table in (listed, unlisted)]
+        )
+        return self.dated(
+            both.assign(mapped_agents=both["mapped_agents"].fillna(0)).merge(
+                spans.reset_index(), on="prompt_id", how="left"
+            )
+        )
+
+    def prompt_usage_daily(self) -> pd.DataFrame:
+        keys = ["day", "prompt_id", "prompt_version", "agent_name", "model"]
+        sums = measures(self.uses, keys)[[*keys, *_COUNTS, *_SUMS]].rename(columns={"day": "usage_date"})
+        return self.with_names(sums, ["prompt_name"])
+
+    def prompt_performance_summary(self) -> pd.DataFrame:
+        keys = ["period", "prompt_id"]
+        prompts = self.prompts()
+        grid = pd.MultiIndex.from_product([list(LENGTHS), prompts["prompt_id"]], names=keys).to_frame(
+            index=False
+        )
+        now = measures(self.by_period, keys)
+        reach = self.by_period.assign(
+            session=[
+                None if pd.isna(session) else (source, session)
+                for source, session in zip(
+                    self.by_period["source"], self.by_period["session_id"], strict=True
+                )
+            ]
+        )
+        users = reach.groupby(keys).agg(
+            user_count=("user_key", "nunique"), session_count=("session", "nunique")
+        )
+        before = measures(self.by_previous_period, keys)[[*keys, *_COMPARED]].rename(
+            columns={name: f"previous_{name}" for name in _COMPARED}
+        )
+        rows = (
+            grid.merge(now, on=keys, how="left")
+            .merge(percentiles(self.by_period, keys, (50, 95, 99)), on=keys, how="left")
+            .merge(users.reset_index(), on=keys, how="left")
+            .merge(before, on=keys, how="left")
+        )
+        counts = [*_COUNTS, "user_count", "session_count"]
+        rows[counts] = rows[counts].fillna(0)
+        rows["previous_usage_count"] = rows["previous_usage_count"].fillna(0).where(rows["period"] != "all")
+        rows = rows.assign(
+            period_start=rows["period"].map(self.start), period_end=self.as_of, health=_health(rows)
+        )
+        names = ["prompt_name", "display_name", "domain", "complexity_level", "status", "suite"]
+        return self.dated(self.with_names(rows, names))
+
+    def dashboard_metrics(self) -> pd.DataFrame:
+        listed = self.library
+        mapped = self.mappings["agent_id"].nunique()
+        now = measures(self.by_period, ["period"]).set_index("period")
+        before = measures(self.by_previous_period, ["period"]).set_index("period")
+        used = self.by_period.groupby("period")["prompt_id"].nunique()
+        used_before = self.by_previous_period.groupby("period")["prompt_id"].nunique()
+        rows = pd.DataFrame({"period": list(LENGTHS)}).set_index("period")
+        names = [*_COMPARED, "total_tokens"]
+        rows = rows.join(now[names]).join(before[names].add_prefix("previous_"))
+        rows = rows.assign(
+            used_prompts=used, previous_used_prompts=used_before
+        ).assign(
+            used_prompts=lambda table: table["used_prompts"].fillna(0),
+            usage_count=lambda table: table["usage_count"].fillna(0),
+        )  # fmt: skip
+        for name in ("previous_used_prompts", "previous_usage_count"):
+            rows[name] = rows[name].fillna(0).where(rows.index != "all")
+        return self.dated(
+            rows.reset_index().assign(
+                period_start=[self.start(period) for period in LENGTHS],
+                period_end=self.as_of,
+                total_prompts=len(listed),
+                active_prompts=int((listed["status"] == "active").sum()),
+                suite_prompts=int(listed["suite"].notna().sum()),
+                total_agents=len(self.raw["agents"]),
+                mapped_agents=mapped,
+                total_mappings=len(self.mappings),
+                average_mappings_per_agent=len(self.mappings) / mapped if mapped else None,
+                target_success_rate=0.80,
+                target_average_rating=4.0,
+                target_average_response_time_ms=2000,
+            )
+        )
+
+    def top_performing_prompts(self) -> pd.DataFrame:
+        ranked = top_performers(self.prompt_performance_summary())
+        return ranked[[name for name in ranked if not name.startswith("previous_")]]
+
+    def prompt_version_performance(self) -> pd.DataFrame:
+        versions = self.raw["prompt_versions"]
+        zone = ZoneInfo(self.timezone)
+        made = [
+            None if pd.isna(moment) else moment.astimezone(zone).date() for moment in versions["created_at"]
+        ]
+        known = versions.assign(
+            day=made, created_at=pd.to_datetime(versions["created_at"], utc=True)
+        ).rename(columns={"version": "prompt_version", "created_at": "version_created_at"})  # fmt: skip
+        known = only(known, (day is None or day <= self.as_of for day in known["day"]))
+        known = known[known["prompt_id"].isin(set(self.prompts()["prompt_id"]))]
+        changes = {
+            prompt: list(zip(mine["day"], mine["prompt_version"], strict=True))
+            for prompt, mine in known.dropna(subset="version_created_at")
+            .sort_values("version_created_at")
+            .groupby("prompt_id")
+        }
+
+        def version(prompt: str, stated: Any, day: date) -> str | None:
+            if not pd.isna(stated):
+                return str(stated)
+            history = changes.get(prompt, [])
+            before = [one for changed, one in history if changed < day]
+            today = [one for changed, one in history if changed == day]
+            could_run = [*before[-1:], *today]
+            return could_run[0] if len(could_run) == 1 else None
+
+        used = self.uses.assign(
+            stated=self.uses["prompt_version"],
+            prompt_version=[
+                version(*use)
+                for use in zip(
+                    self.uses["prompt_id"], self.uses["prompt_version"], self.uses["day"], strict=True
+                )
+            ],
+        )
+        keys = ["prompt_id", "prompt_version"]
+        timed = (
+            used[used["stated"].isna() & used["prompt_version"].notna()]
+            .groupby(keys)
+            .size()
+            .rename("timed_count")
+        )
+        made_at = known.groupby(keys)["version_created_at"].min().reset_index()
+        rows = (
+            measures(used, keys)
+            .merge(made_at, on=keys, how="outer")
+            .merge(timed.reset_index(), on=keys, how="left")
+        )
+        counts = [*_COUNTS, "timed_count"]
+        rows[counts] = rows[counts].fillna(0)
+        rows = self.with_names(rows, ["prompt_name", "domain", "current_version"])
+        return self.dated(rows.assign(is_current=rows["prompt_version"].eq(rows["current_version"])))
+
+    def cost_analysis(self) -> pd.DataFrame:
+        rows = self._costs(["prompt_id", "model"])
+        found = self.anomalies.assign(prompt_id=self.ids(self.anomalies["prompt_id"]))
+        strange = pd.concat(
+            [
+                only(found, (day >= (self.start(period) or day) for day in found["usage_date"])).assign(
+                    period=period
+                )
+                for period in LENGTHS
+            ]
+        )
+        keys = ["period", "prompt_id", "model"]
+        counted = (
+            strange.groupby(keys, dropna=False)["excess_cost"]
+            .agg(anomaly_count="size", excess_cost="sum")
+            .reset_index()
+            .astype({"excess_cost": float})
+        )
+        both = rows.merge(counted, on=keys, how="left", validate="1:1")
+        return both.assign(anomaly_count=both["anomaly_count"].astype(float).fillna(0))
+
+    def agent_costs(self) -> pd.DataFrame:
+        return self._costs(["agent_name", "prompt_id", "model"])
+
+    def _costs(self, keys: Sequence[str]) -> pd.DataFrame:
+        rows = measures(self.by_period, ["period", *keys])
+        whole = rows.groupby("period")["total_cost"].transform("sum")
+        return self.dated(self.with_names(rows.assign(cost_share=_ratio(rows["total_cost"], whole))))
+
+    def ids(self, ids: pd.Series) -> list[str]:
+        """The warehouse's ids as they are called here."""
+        listed = set(self.library["prompt_id"])
+        derived = {
+            _derived(prompt.removeprefix("unlisted:")): prompt for prompt in set(self.uses["prompt_id"])
+        }
+        return [prompt if prompt in listed else derived[prompt] for prompt in ids]
+
+    def performance_distribution(self) -> pd.DataFrame:
+        values = self.prompt_performance_summary()
+        rows = []
+        for metric, (edges, sample) in BUCKETS.items():
+            known = values[values[metric].notna()].astype({metric: float})
+            # the highest value possible lies in the last bucket
+            bins = pd.IntervalIndex.from_breaks([*edges[:-1], edges[-1] + 1e-9], closed="left")
+            groups = [
+                *((period, "domain", domain, group) for (period, domain), group in known.groupby(
+                    ["period", "domain"], dropna=False
+                )),
+                *((period, "all", None, group) for period, group in known.groupby("period")),
+            ]  # fmt: skip
+            for period, scope, domain, group in groups:
+                counts = pd.cut(group[metric], bins).value_counts(sort=False)
+                enough = group[group[sample] >= MINIMUM_SAMPLE]
+                sampled = pd.cut(enough[metric], bins).value_counts(sort=False)
+                rows += [
+                    {
+                        "period": period,
+                        "scope": scope,
+                        "domain": domain,
+                        "metric": metric,
+                        "bucket": number + 1,
+                        "bucket_low": edges[number],
+                        "bucket_high": None if math.isinf(edges[number + 1]) else edges[number + 1],
+                        "prompt_count": counts.iloc[number],
+                        "sampled_prompt_count": sampled.iloc[number],
+                        "prompt_share": counts.iloc[number] / len(group),
+                    }
+                    for number in range(len(edges) - 1)
+                ]
+        return self.dated(pd.DataFrame(rows))
+
+    def usage_trends(self) -> pd.DataFrame:
+        """The slope by least squares over the single days, with a dummy variable for each weekday."""
+        if self.uses.empty:
+            return pd.DataFrame()
+        recent = set(self.back(118)["prompt_id"])
+        everything = [("all", None, self.uses)]
+        everything += [
+            ("prompt", prompt, mine) for prompt, mine in self.uses.groupby("prompt_id") if prompt in recent
+        ]
+        found = pd.concat([_trend(scope, prompt, mine, self.as_of) for scope, prompt, mine in everything])
+        return self.dated(self.with_names(found))
+
+    def performance_by_segment(self) -> pd.DataFrame:
+        return self.dated(self._segments(self.by_period, ["period"]))
+
+    def performance_over_time(self) -> pd.DataFrame:
+        parts = []
+        for grain, days, blocks in (("day", 1, 60), ("week", 7, 53)):
+            recent = self.back(days * blocks)
+            number = [(self.as_of - day).days // days for day in recent["day"]]
+            ends = [self.as_of - timedelta(days=days * n) for n in number]
+            starts = [end - timedelta(days=days - 1) for end in ends]
+            parts.append(recent.assign(grain=grain, starts_on=starts, ends_on=ends))
+        return self.dated(self._segments(pd.concat(parts), ["grain", "starts_on", "ends_on"]))
+
+    def _segments(self, uses: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+        uses = self.with_names(uses, ["domain"])
+        parts = []
+        for scope, column in (
+            ("all", None),
+            ("domain", "domain"),
+            ("model", "model"),
+            ("agent", "agent_name"),
+        ):
+            mine = uses.assign(scope=scope, segment=None if column is None else uses[column])
+            full = [*keys, "scope", "segment"]
+            parts.append(measures(mine, full).merge(percentiles(mine, full, (50, 95)), on=full, how="left"))
+        return pd.concat(parts)
+
+    def usage_by_hour(self) -> pd.DataFrame:
+        uses = self.by_period
+        uses = uses.assign(weekday=[day.isoweekday() for day in uses["day"]], usage_hour=uses["hour"])
+        return self.dated(measures(uses, ["period", "weekday", "usage_hour"]))
+
+    def prompt_library(self) -> pd.DataFrame:
+        names = self.mappings.assign(
+            name=[self.agent_names.get(agent, agent) for agent in self.mappings["agent_id"]]
+        )
+        mapped = names.groupby("prompt_id")["name"].agg(lambda group: "\n".join(sorted(group)))
+        rows = self.library.merge(
+            self.prompts()[["prompt_id", "current_version"]], on="prompt_id", validate="1:1"
+        ).rename(columns={"current_version": "prompt_version"})
+        return self.dated(rows.assign(mapped_agent_names=rows["prompt_id"].map(mapped)))
+
+    def data_quality(self) -> pd.DataFrame:
+        uses = self.uses.assign(
+            unlisted=self.uses["prompt_id"].str.startswith("unlisted:").astype(int),
+            priceable=self.uses["priced"] + self.uses["unpriced"],
+        )
+        zone = ZoneInfo(self.timezone)
+        batches = self.raw["load_batches"]
+        batches = batches.assign(
+            day=[moment.astimezone(zone).date() - timedelta(days=1) for moment in batches["started_at"]],
+            loaded=batches["inserted"] + batches["updated"],
+        )
+        batches = only(batches, (day <= self.as_of for day in batches["day"]))
+        compared = self.raw["reconciliations"].set_index(["source", "usage_date"])
+        rows = []
+        for source in sorted({*uses["source"], *batches["source"]}):
+            mine, loads = uses[uses["source"] == source], batches[batches["source"] == source]
+            by_day = mine.groupby("day")
+            sums = by_day[["one", "late", "unpriced", "unlisted", "priceable"]].sum()
+            loaded = loads.groupby("day")[
+                ["rows_read", "loaded", "unchanged", "superseded", "rejected", "values_rejected"]
+            ].sum()
+            newest = pd.concat(
+                [by_day["loaded_at"].max(), loads.groupby("day")["finished_at"].max()], axis=1
+            ).max(axis=1)
+            first = min([*sums.index, *loaded.index])
+            last_used = None
+            for number in range((self.as_of - first).days + 1):
+                day = first + timedelta(days=number)
+                used = sums.loc[day] if day in sums.index else sums.sum() * 0
+                load = loaded.loc[day] if day in loaded.index else loaded.sum() * 0
+                if day in sums.index:
+                    last_used = by_day["used_at"].max()[day]
+                midnight = datetime.combine(day + timedelta(days=1), datetime.min.time(), zone)
+                before = [day - timedelta(days=7 * weeks) for weeks in (1, 2, 3, 4)]
+                there = (source, day) in compared.index
+                rows.append(
+                    {
+                        "source": source,
+                        "usage_date": day,
+                        "rows_read": load["rows_read"],
+                        "loaded_rows": load["loaded"],
+                        "unchanged_rows": load["unchanged"],
+                        "superseded_rows": load["superseded"],
+                        "rejected_rows": load["rejected"],
+                        "rejected_values": load["values_rejected"],
+                        "usage_count": used["one"],
+                        "late_rows": used["late"],
+                        "unpriced_uses": used["unpriced"],
+                        "unlisted_uses": used["unlisted"],
+                        "priceable": used["priceable"],
+                        "usual_usage_count": sum(sums["one"].get(one, 0) for one in before) / 4
+                        if before[-1] >= first
+                        else None,
+                        **{
+                            name: compared[column][source, day] if there else None
+                            for name, column in {
+                                "source_count": "source_count",
+                                "kept_count": "kept_count",
+                                "reported_count": "reported_count",
+                                "is_reconciled": "agrees",
+                                "is_as_reported": "reported_agrees",
+                            }.items()
+                        },
+                        "last_used_at": last_used,
+                        "last_loaded_at": newest.get(day),
+                        "hours_without_use": (midnight - last_used).total_seconds() / 3600
+                        if last_used is not None
+                        else None,
+                    }
+                )
+        found = pd.DataFrame(rows)
+        limits = pd.read_csv(SEEDS / "data_quality_limits.csv").sort_values("measure").to_dict("records")
+        verdicts = [_verdict(row, limits) for row in found.to_dict("records")]
+        return self.dated(
+            found.assign(
+                verdict=[verdict for verdict, _ in verdicts], reasons=[reasons for _, reasons in verdicts]
+            )
+        )
 
 
-def _slope(counts: pd.Series) -> tuple[float, float]:
-    """Growth a day and its standard error, of counts of 28 days, the newest first."""
-    days = -np.arange(28.0)
-    design = np.column_stack([days, *(np.arange(28) % 7 == weekday for weekday in range(7))])
-    found, *_ = np.linalg.lstsq(design, counts.to_numpy(float), rcond=None)
-    left = counts.to_numpy(float) - design @ found
-    covariance = np.linalg.inv(design.T @ design) * (left @ left) / (28 - 8)
+BUCKETS: Mapping[str, tuple[tuple[float, ...], str]] = {
+    "success_rate": ((0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1), "outcome_count"),
+    "average_rating": ((1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5), "rated_count"),
+    "average_response_time_ms": (
+        (0, 100, 250, 500, 1000, 2000, 5000, 10000, 30000, math.inf),
+        "response_time_count",
+    ),
+    "cost_per_use": ((0, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, math.inf), "priced_count"),
+}
+
+
+def top_performers(summary: pd.DataFrame) -> pd.DataFrame:
+    """The score of every prompt with five known outcomes, its terms, and its ranks, by period."""
+    parts = []
+    for _, mine in summary.groupby("period", sort=False):
+        rated = mine[mine["rated_count"] > 0]
+        mean = np.average(rated["average_rating"], weights=rated["rated_count"]) if len(rated) else 3.0
+        median = mine["cost_per_use"].astype(float).median()
+        best = mine[mine["outcome_count"] >= 5].copy()
+        stars = best["average_rating"].astype(float).fillna(0) * best["rated_count"]
+        best["shrunken_rating"] = (stars + 10 * mean) / (best["rated_count"] + 10)
+        best["speed_score"] = (2000 / (2000 + best["average_response_time_ms"].astype(float))).fillna(0.5)
+        cost = best["cost_per_use"].astype(float)
+        best["cost_score"] = (median / (median + cost).where(median + cost > 0)).fillna(0.5)
+        best["success_points"] = 0.60 * best["success_rate_low"]
+        best["rating_points"] = 0.30 * (best["shrunken_rating"] - 1) / 4
+        best["speed_points"] = 0.05 * best["speed_score"]
+        best["cost_points"] = 0.05 * best["cost_score"]
+        terms = ["success_points", "rating_points", "speed_points", "cost_points"]
+        best["score"] = best[terms].sum(axis=1)
+        best = best.sort_values(
+            ["score", "usage_count", "prompt_name", "prompt_id"],
+            ascending=[False, False, True, True],
+            key=lambda column: column.round(9) if column.name == "score" else column,
+        )
+        best["rank"] = range(1, len(best) + 1)
+        best["domain_rank"] = best.groupby("domain", dropna=False).cumcount() + 1
+        parts.append(best)
+    return pd.concat(parts)
+
+
+def _trend(scope: str, prompt: str | None, uses: pd.DataFrame, as_of: date) -> pd.DataFrame:
+    first = uses["day"].min()
+    length = (as_of - first).days + 1
+    days = [first + timedelta(days=number) for number in range(length)]
+    sums = measures(uses, ["day"]).set_index("day").reindex(days)
+    counts = sums["usage_count"].fillna(0)
+    summed = ["usage_count", "outcome_count", "success_count", "rated_count", "response_time_count"]
+    week = sums[summed].fillna(0).rolling(7, min_periods=1).sum()
+    known = sums[["rating_sum", "response_time_sum_ms", "total_cost"]].rolling(7, min_periods=1).sum()
+    week_days = np.minimum(np.arange(length) + 1, 7)
+    usual = sum(counts.shift(7 * weeks) for weeks in (1, 2, 3, 4)) / 4
+    slopes, errors, directions = [], [], []
+    for number in range(length):
+        four_weeks = counts.to_numpy()[number - 27 : number + 1]
+        slope, error = _slope(four_weeks) if number >= 27 else (None, None)
+        slopes.append(slope)
+        errors.append(error)
+        directions.append(_direction(slope, error, four_weeks.sum()))
+    found = pd.DataFrame(
+        {
+            "scope": scope,
+            "prompt_id": prompt,
+            "usage_date": days,
+            "usage_count": counts.to_numpy(),
+            "usual_usage_count": usual.to_numpy(),
+            **{
+                name: sums[name].to_numpy()
+                for name in ("success_rate", "average_rating", "average_response_time_ms", "total_cost")
+            },
+            "week_usage_count": week["usage_count"].to_numpy() / week_days,
+            "week_success_rate": _ratio(week["success_count"], week["outcome_count"]).to_numpy(),
+            "week_average_rating": _ratio(known["rating_sum"], week["rated_count"]).to_numpy(),
+            "week_average_response_time_ms": _ratio(
+                known["response_time_sum_ms"], week["response_time_count"]
+            ).to_numpy(),
+            "week_cost": known["total_cost"].to_numpy() / week_days,
+            "usage_slope": slopes,
+            "usage_slope_error": errors,
+            "direction": directions,
+        }
+    )
+    return found.tail(90)
+
+
+_DESIGN = np.column_stack(
+    [np.arange(28.0), *((np.arange(28) % 7 == weekday).astype(float) for weekday in range(7))]
+)
+_COVARIANCE = np.linalg.inv(_DESIGN.T @ _DESIGN)
+
+
+def _slope(counts: np.ndarray) -> tuple[float, float]:
+    """Growth a day and its standard error, of counts of 28 days, the oldest first."""
+    found = _COVARIANCE @ _DESIGN.T @ counts
+    left = counts - _DESIGN @ found
     # what is zero but for rounding is zero
-    return round(found[0], 9), round(float(np.sqrt(covariance[0, 0])), 9)
+    return round(found[0], 9), round(float(np.sqrt(_COVARIANCE[0, 0] * (left @ left) / (28 - 8))), 9)
 
 
-def _direction(slope: float | None, error: float | None, uses: int) -> str:
+def _direction(slope: float | None, error: float | None, uses: float) -> str:
     if slope is None or error is None or uses < 20:
         return "too little data"
     reach = 2.0859634 * error
     return "rising" if slope > reach else "falling" if slope < -reach else "steady"
 
 
-def measures(uses: pd.DataFrame) -> dict[str, Any]:
-    """The contract's numbers over some uses: a count over nothing 0, a sum or ratio over nothing null."""
-    outcomes = uses["success"].dropna().astype(bool)
-    errors = [_is_error(*pair) for pair in zip(uses["is_error"], uses["success"], strict=True)]
-    known_errors = [error for error in errors if error is not None]
-    ratings = uses["rating"].dropna()
-    times = uses["response_time_ms"].dropna()
-    priced = uses[uses["cost"].notna()]
-    cost = sum(priced["cost"]) if len(priced) else None
-    successes = int(outcomes.sum())
-    priced_successes = int(priced["success"].eq(True).sum())
-    tokens = uses["total_tokens"].dropna()
-    low, high = wilson(successes, len(outcomes))
-    return {
-        "usage_count": len(uses),
-        "outcome_count": len(outcomes),
-        "success_count": successes,
-        "success_rate": successes / len(outcomes) if len(outcomes) else None,
-        "success_rate_low": low,
-        "success_rate_high": high,
-        "error_count": sum(known_errors),
-        "error_rate": sum(known_errors) / len(known_errors) if known_errors else None,
-        "rated_count": len(ratings),
-        "average_rating": ratings.mean() if len(ratings) else None,
-        "average_response_time_ms": times.mean() if len(times) else None,
-        "p50_response_time_ms": nearest_rank(times, Fraction(50, 100)),
-        "p95_response_time_ms": nearest_rank(times, Fraction(95, 100)),
-        "p99_response_time_ms": nearest_rank(times, Fraction(99, 100)),
-        "total_tokens": int(tokens.sum()) if len(tokens) else None,
-        "total_cost": cost,
-        "cost_per_use": cost / len(priced) if cost is not None else None,
-        "cost_per_success": cost / priced_successes if cost is not None and priced_successes else None,
-        "user_count": uses["user_key"].dropna().nunique(),
-        "session_count": len(uses[["source", "session_id"]].dropna().drop_duplicates()),
-        "last_used_at": uses["used_at"].max() if len(uses) else None,
-        "health": health(
-            {
-                "success_rate": (successes / len(outcomes) if len(outcomes) else 0, len(outcomes)),
-                "average_rating": (ratings.mean() if len(ratings) else 0, len(ratings)),
-                "average_response_time_ms": (times.mean() if len(times) else 0, len(times)),
-                "error_rate": (sum(known_errors) / max(1, len(known_errors)), len(known_errors)),
-            }
-        ),
-    }
-
-
-_ALERTS: Mapping[str, Callable[[float], bool]] = {
-    "success_rate": lambda value: value < 0.70,
-    "average_rating": lambda value: value < 3.0,
-    "average_response_time_ms": lambda value: value > 5000,
-    "error_rate": lambda value: value > 0.20,
+_ALERTS: Mapping[str, tuple[str, Callable[[float], bool]]] = {
+    "success_rate": ("outcome_count", lambda value: value < 0.70),
+    "average_rating": ("rated_count", lambda value: value < 3.0),
+    "average_response_time_ms": ("response_time_count", lambda value: value > 5000),
+    "error_rate": ("error_known_count", lambda value: value > 0.20),
 }
 _TARGETS_MISSED: Mapping[str, Callable[[float], bool]] = {
     "success_rate": lambda value: value <= 0.80,
@@ -361,58 +824,57 @@ _TARGETS_MISSED: Mapping[str, Callable[[float], bool]] = {
 }
 
 
-def health(metrics: Mapping[str, tuple[float, int]]) -> str:
-    """The verdict over metrics given as (value, sample)."""
-    known = {name: value for name, (value, sample) in metrics.items() if sample >= MINIMUM_SAMPLE}
-    if not known:
-        return "no_data"
-    if any(_ALERTS[name](value) for name, value in known.items()):
-        return "at_risk"
-    if any(_TARGETS_MISSED[name](value) for name, value in known.items() if name in _TARGETS_MISSED):
-        return "watch"
-    return "healthy"
+def _health(rows: pd.DataFrame) -> list[str]:
+    verdicts = []
+    for row in rows.to_dict("records"):
+        known = {name: row[name] for name, (sample, _) in _ALERTS.items() if row[sample] >= MINIMUM_SAMPLE}
+        if not known:
+            verdicts.append("no_data")
+        elif any(_ALERTS[name][1](value) for name, value in known.items()):
+            verdicts.append("at_risk")
+        elif any(_TARGETS_MISSED[name](known[name]) for name in _TARGETS_MISSED if name in known):
+            verdicts.append("watch")
+        else:
+            verdicts.append("healthy")
+    return verdicts
 
 
-def wilson(successes: int, trials: int) -> tuple[float | None, float | None]:
-    """The Wilson interval at 95 %, from its quadratic: both p with |p - s/n| = z sqrt(p (1 - p) / n)."""
-    if not trials:
-        return None, None
-    share = successes / trials
-    a, b, c = 1 + Z**2 / trials, -(2 * share + Z**2 / trials), share**2
-    root = math.sqrt(max(0.0, b**2 - 4 * a * c))
-    return (-b - root) / (2 * a), (-b + root) / (2 * a)
+def _verdict(row: Mapping[str, Any], limits: Sequence[Mapping[str, Any]]) -> tuple[str, str | None]:
+    def share(part: Any, whole: Any) -> float | None:
+        return float(part) / float(whole) if whole else None
+
+    reconciled, reported = row["is_reconciled"], row["is_as_reported"]
+    there, here, told = row["source_count"], row["kept_count"], row["reported_count"]
+    usual = row["usual_usage_count"]
+    observed = {
+        "rejected_rows": share(row["rejected_rows"], row["rows_read"]),
+        "rejected_values": share(row["rejected_values"], row["rows_read"]),
+        "late_rows": share(row["late_rows"], row["usage_count"]),
+        "unpriced_uses": share(row["unpriced_uses"], row["priceable"]),
+        "unlisted_uses": share(row["unlisted_uses"], row["usage_count"]),
+        "hours_without_use": row["hours_without_use"],
+        "missing_uses": 1 - row["usage_count"] / usual if not pd.isna(usual) and usual >= 20 else None,
+        "unreconciled_uses": abs(there - here) / max(there, 1) if reconciled is False else None,
+        "unreconciled_values": 1.0 if reconciled is False and there == here else None,
+        "unreported_uses": abs(told - there) / max(told, 1) if reported is False else None,
+    }
+    reasons, worst = [], "ok"
+    for limit in limits:
+        value = observed[limit["measure"]]
+        if value is None or pd.isna(value) or not (
+            value > limit["warning_above"] or value > limit["error_above"]
+        ):  # fmt: skip
+            continue
+        worst = "error" if worst == "error" or value > limit["error_above"] else "warning"
+        figure = {
+            "hours_without_use": f"{value:.0f} ",
+            "unreconciled_values": "",
+        }.get(limit["measure"], f"{round(100 * value, 1):g} % ")
+        reasons.append(figure + limit["reason"])
+    return worst, "; ".join(reasons) or None
 
 
-def nearest_rank(values: pd.Series, share: Fraction) -> float | None:
-    """The smallest value that at least ``share`` of the values do not exceed."""
-    ordered = sorted(values)
-    return ordered[math.ceil(share * len(ordered)) - 1] if ordered else None
+def _derived(key: str) -> str:
+    """The id that the marts give a prompt that the library does not list."""
 
-
-def _is_error(is_error: Any, success: Any) -> bool | None:
-    if not pd.isna(is_error):
-        return bool(is_error)
-    return None if pd.isna(success) else not success
-
-
-def _up_to(usage: pd.DataFrame, prompts: pd.DataFrame, as_of: date, timezone: str) -> pd.DataFrame:
-    uses = resolve(with_days(usage, timezone), prompts)
-    return uses[uses["day"] <= as_of]
-
-
-def _names(uses: pd.DataFrame, prompts: pd.DataFrame) -> dict[Any, str]:
-    names = dict(zip(prompts["prompt_id"], prompts["name"], strict=True))
-    for prompt in uses["prompt"].unique():
-        if prompt not in names:
-            names[prompt] = prompt[1]
-    return names
-
-
-def _before(
-    uses: pd.DataFrame, start: date | None, before: date | None, names: Sequence[str]
-) -> dict[str, Any]:
-    if before is None or start is None:
-        return {f"previous_{name}": None for name in names}
-    earlier = uses[(uses["day"] >= before) & (uses["day"] < start)]
-    values = {**measures(earlier), "used_prompts": earlier["prompt"].nunique()}
-    return {f"previous_{name}": values[name] for name in names}
+    return str(uuid.UUID(hashlib.md5(f"unlisted prompt {key}".encode()).hexdigest()))

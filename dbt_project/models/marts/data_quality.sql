@@ -35,8 +35,7 @@ used as (
         sum(usage.unpriced_count) as unpriced_uses,
         sum(usage.usage_count) filter (where not prompt_keys.is_listed)
             as unlisted_uses,
-        sum(usage.usage_count) filter (where usage.total_tokens > 0)
-            as token_uses,
+        sum(usage.priced_count + usage.unpriced_count) as priceable_uses,
         max(usage.last_used_at) as last_used_at,
         max(usage.last_loaded_at) as last_loaded_at
     from usage
@@ -100,7 +99,7 @@ measured as (
         {%- for name in counts %}
         coalesce({{ name }}, 0)::bigint as {{ name }},
         {%- endfor %}
-        used.token_uses,
+        used.priceable_uses,
         greatest(used.last_loaded_at, loaded.last_batch_at)
             as last_loaded_at,
         max(used.last_used_at) over line as last_used_at,
@@ -156,7 +155,7 @@ shares as (
             when 'late_rows'
                 then {{ ratio('fresh.late_rows', 'fresh.usage_count') }}
             when 'unpriced_uses'
-                then {{ ratio('fresh.unpriced_uses', 'fresh.token_uses') }}
+                then {{ ratio('fresh.unpriced_uses', 'fresh.priceable_uses') }}
             when 'unlisted_uses'
                 then {{ ratio('fresh.unlisted_uses', 'fresh.usage_count') }}
             when 'hours_without_use' then fresh.hours_without_use
