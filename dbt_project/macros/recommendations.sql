@@ -1,89 +1,21 @@
-{#- What a rule of recommendation_rules may name: metrics with what they are, see the
-    model int_prompt_evidence and the mart prompt_recommendations. -#}
-{% macro recommendation_words() %}
-    {{ return({
-        'metric': [
-            'success_rate', 'error_rate', 'average_rating', 'p50_response_time_ms',
-            'usage_count', 'outcome_count', 'days_unused', 'mapped_agents',
-            'rated_share', 'outcome_share', 'priced_share', 'uses_while_archived',
-            'uses_while_unlisted', 'version_success_change', 'version_rating_change',
-            'version_response_time_change', 'version_cost_change', 'model_saving',
-        ],
-        'comparator': ['below', 'above', 'near'],
-        'priority': ['high', 'medium', 'low'],
-        'placeholder': [
-            'value', 'low', 'high', 'threshold', 'sample', 'current', 'alternative',
-            'margin',
-        ],
-    }) }}
-{% endmacro %}
+{#- What a rule of recommendation_rules may name, as arrays in SQL. -#}
+{% macro recommendation_metrics() -%}
+    array[
+        'success_rate', 'error_rate', 'average_rating', 'p50_response_time_ms',
+        'usage_count', 'outcome_count', 'days_unused', 'mapped_agents',
+        'rated_share', 'outcome_share', 'priced_share', 'uses_while_archived',
+        'uses_while_unlisted', 'version_success_change', 'version_rating_change',
+        'version_response_time_change', 'version_cost_change', 'model_saving'
+    ]
+{%- endmacro %}
 
 
-{#- Ends the load of the seed with a message that names each faulty row and what is wrong
-    with it: a rule with a slip of the pen would else be ignored in silence. -#}
-{% macro refuse_faulty_rules(rules) %}
-    {%- set words = recommendation_words() -%}
-    {%- set one_of = {} -%}
-    {%- set known = {} -%}
-    {%- for kind, names in words.items() -%}
-        {%- do one_of.update({kind: "array['" ~ names | join("', '") ~ "']"}) -%}
-        {%- do known.update({kind: "'; known: " ~ names | join(", ") ~ "'"}) -%}
-    {%- endfor %}
-    do $rules$
-    declare
-        faults text;
-    begin
-        select string_agg(
-            format('rule %s: %s', coalesce(rule, '(without a name)'), fault),
-            '. ' order by rule, fault
-        )
-        into faults
-        from {{ rules }} as rules
-        cross join lateral unnest(array[
-            case when rule is null then 'it has no name' end,
-            case when rule in (
-                select rule from {{ rules }} group by rule having count(*) > 1
-            ) then 'it stands twice' end,
-            case when (metric = any({{ one_of.metric }})) is not true
-                then format('unknown metric %L', metric) || {{ known.metric }} end,
-            case when (comparator = any({{ one_of.comparator }})) is not true
-                then format('unknown comparator %L', comparator) || {{ known.comparator }} end,
-            case when threshold is null or threshold in ('nan', 'infinity', '-infinity')
-                then 'it has no threshold' end,
-            case when num_nulls(also_metric, also_comparator, also_threshold) not in (0, 3)
-                then 'also_metric, also_comparator and also_threshold go together' end,
-            case when also_metric <> all({{ one_of.metric }})
-                then format('unknown also_metric %L', also_metric) || {{ known.metric }} end,
-            case when also_comparator <> all({{ one_of.comparator }})
-                then format('unknown also_comparator %L', also_comparator)
-                || {{ known.comparator }} end,
-            case when (minimum_sample >= 0) is not true
-                then 'minimum_sample must be 0 or more' end,
-            case when unless <> 'any' and unless not in (
-                select rule from {{ rules }} where rule is not null
-            ) then format('unless names the unknown rule %L', unless) end,
-            case when action is null then 'it has no action' end,
-            case when title is null then 'it has no title' end,
-            case when "text" is null then 'it has no text' end,
-            case when (priority = any({{ one_of.priority }})) is not true
-                then format('unknown priority %L', priority) || {{ known.priority }} end,
-            case when enabled is null then 'enabled must be true or false' end,
-            (
-                select 'unknown placeholder ' || string_agg(matches[1], ', ')
-                    || {{ known.placeholder }}
-                from regexp_matches(concat(title, "text"), '\{[^}]*\}?', 'g') as matches
-                where matches[1] <> all(
-                    array['{{ "{" ~ words.placeholder | join("}', '{") ~ "}" }}']
-                )
-            )
-        ]) as fault
-        where fault is not null;
-        if faults is not null then
-            raise exception 'seeds/recommendation_rules.csv: %.', faults;
-        end if;
-    end
-    $rules$
-{% endmacro %}
+{% macro recommendation_placeholders() -%}
+    array[
+        '{value}', '{low}', '{high}', '{threshold}', '{sample}', '{current}',
+        '{alternative}', '{margin}'
+    ]
+{%- endmacro %}
 
 
 {#- Whether a value, with its interval where it has one, is surely beyond a threshold; or,

@@ -240,8 +240,23 @@ def test_a_seed_that_would_be_ignored_in_silence_is_refused(module_warehouse: Wa
     run_dbt(module_warehouse, "seed")
     with module_warehouse.connect() as connection:
         connection.execute("update intermediate.data_quality_limits set measure = 'x'")
-    result = run_dbt(module_warehouse, "test", "--select", "data_quality_limits", check=False)
-    assert set(failures(result)) == {"limits_are_possible"}
+        connection.execute(
+            "update intermediate.recommendation_rules"
+            " set metric = 'speed', title = 'Do {it}', unless = 'unused' where rule = 'unused'"
+        )
+        connection.execute(
+            "update intermediate.recommendation_rules set also_metric = null where rule = 'little_used'"
+        )
+    result = run_dbt(
+        module_warehouse, "test", "--select", "data_quality_limits", "recommendation_rules", check=False
+    )
+    found = failures(result)
+    assert set(found) == {"limits_are_possible", "recommendation_rules_are_sound"}
+    assert (
+        "seeds/recommendation_rules.csv: rule little_used: also_metric, also_comparator and also_threshold go"
+        " together | rule unused: its metric is unknown; unless names no other rule, nor any; its title or"
+        " text has an unknown placeholder"
+    ) in found["recommendation_rules_are_sound"]
 
 
 def test_an_as_of_date_that_is_no_date_is_refused(module_warehouse: Warehouse) -> None:

@@ -17,12 +17,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from orchestration.analytics import tables
 from orchestration.loading.load import load_source
 from orchestration.settings import load_settings
 from orchestration.warehouse import Warehouse
 from tests import real_input_oracle as oracle
 from tests.dbt import PROJECT_DIR, run_dbt
 from tests.frames import differences, query
+from tests.oracle import check
+from tests.oracle.marts import Oracle
 
 pytestmark = [pytest.mark.integration, pytest.mark.shared_data]
 
@@ -70,6 +73,12 @@ def built(module_warehouse: Warehouse, shared_data: Path, tmp_path_factory: pyte
     loads.append(load())
     for as_of in BUILDS:
         build(as_of)
+    with module_warehouse.connect() as connection:
+        tables.refresh(connection, max(BUILDS), "marts")
+    run_dbt(
+        module_warehouse, "build", "--select", "tag:analytics", "--exclude-resource-type", "unit_test",
+        vars={"as_of_date": max(BUILDS).isoformat(), "timezone": "UTC"},
+    )  # fmt: skip
     rules = pd.read_csv(PROJECT_DIR / "seeds" / "alert_rules.csv").set_index("rule")
     return Built(
         warehouse=module_warehouse,
@@ -216,3 +225,10 @@ def page_table(dashboards: dict[date, pd.DataFrame]) -> str:
 
 def _or_dash(value: Any, text: Any) -> str:
     return "–" if pd.isna(value) else str(text(value))
+
+
+def test_every_column_of_every_mart_is_that_of_pandas_over_the_raw_rows(built: Built) -> None:
+    with built.warehouse.connect() as connection:
+        expected = Oracle.of(connection, date(2025, 2, 28), "UTC")
+        wrong = {mart: check.differences(connection, "marts", mart, expected)[:5] for mart in check.KEYS}
+    assert {mart: found for mart, found in wrong.items() if found} == {}

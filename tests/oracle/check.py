@@ -45,11 +45,11 @@ ELSEWHERE: Mapping[str, str] = {
     "dashboard_metrics.high_alerts": "counted from performance_alerts by test_marts_numbers",
     "dashboard_metrics.medium_alerts": "counted from performance_alerts by test_marts_numbers",
     "dashboard_metrics.low_alerts": "counted from performance_alerts by test_marts_numbers",
-    "top_performing_prompts.score_explanation": "words over the other columns: test_recommendations",
-    "prompt_recommendations.recommendation_id": "a digest: test_recommendations",
-    "prompt_recommendations.title": "words over the other columns: test_recommendations",
-    "prompt_recommendations.reason": "words over the other columns: test_recommendations",
-    "prompt_recommendations.basis": "words over the other columns: test_recommendations",
+    "top_performing_prompts.score_explanation": "words over the other columns: test_sample_marts",
+    "prompt_recommendations.recommendation_id": "a digest: test_sample_marts",
+    "prompt_recommendations.title": "words over the other columns: test_sample_marts",
+    "prompt_recommendations.reason": "words over the other columns: test_sample_marts",
+    "prompt_recommendations.basis": "words over the other columns: test_sample_marts",
 }
 _PERCENTILES = ("p50_response_time_ms", "p95_response_time_ms", "p99_response_time_ms")
 # differences of large sums: what is zero is so but for rounding
