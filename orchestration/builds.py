@@ -42,15 +42,13 @@ def marts_as_of_date(connection: psycopg.Connection) -> date | None:
 
     That of the newest of the two steps that build them: the second may have failed after the first.
     """
-    newest = None
+    days: list[date] = []
     for mart in ("prompt_performance_summary", "dashboard_metrics"):
         if connection.execute("select to_regclass(%s)", [f"{MARTS}.{mart}"]).fetchone() == (None,):
             continue
-        row = connection.execute(
-            sql.SQL("select max(as_of_date) from {}").format(sql.Identifier(MARTS, mart))
-        ).fetchone()
-        newest = max((day for day in (newest, row and row[0]) if day is not None), default=None)
-    return newest
+        query = sql.SQL("select distinct as_of_date from {}").format(sql.Identifier(MARTS, mart))
+        days += [day for (day,) in connection.execute(query)]
+    return max(days, default=None)
 
 
 def schema_of(connection: psycopg.Connection, run_id: str, as_of_date: date) -> str:

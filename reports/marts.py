@@ -130,6 +130,8 @@ _ALERTS: Mapping[str, str] = {
     "rule": "text",
     "severity": "text",
     "period": "text",
+    "metric": "text",
+    "comparator": "text",
     "observed_value": "number",
     "threshold": "number",
     "sample_size": "count",

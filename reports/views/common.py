@@ -5,7 +5,7 @@ Pure functions over frames and options; all text is made here, so that the templ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Literal
@@ -181,6 +181,15 @@ RULES: Mapping[str, str] = {
     "poor_rating": "Poor rating",
     "slow_response": "Slow response",
     "high_error_rate": "High error rate",
+    "slow_tail": "Slow tail",
+    "high_cost_per_use": "High cost per use",
+    "cost_spike": "Cost spike",
+    "success_drop": "Drop in success",
+    "rating_drop": "Drop in rating",
+    "usage_drop": "Drop in use",
+    "worse_version": "Worse version",
+    "over_budget": "Over budget",
+    "data_gap": "Data gap",
 }
 _SYMBOLS: Mapping[str, str] = {"high": "▲▲▲", "medium": "▲▲", "low": "▲"}
 
@@ -239,12 +248,34 @@ def banner(options: ReportOptions) -> Banner | None:
     )
 
 
-def _value_of(rule: str, value: float | None) -> str:
-    if rule == "slow_response":
-        return fmt.duration(value)
-    if rule in ("poor_success_rate", "high_error_rate"):
-        return fmt.percent(value)
-    return fmt.rating(value) if rule == "poor_rating" else fmt.count(value)
+# Metrics that are not counted over the rule's window.
+_WITHOUT_WINDOW = ("version_quality", "forecast_cost", "days_without_use")
+
+
+def _change(value: float) -> str:
+    return ("+" if value > 0 else "") + fmt.percent(value)
+
+
+# How a metric's value is written; a count where nothing is said.
+_WRITERS: Mapping[str, Callable[[float], str]] = {
+    "success_rate": fmt.percent,
+    "error_rate": fmt.percent,
+    "success_rate_change": _change,
+    "average_rating_change": _change,
+    "usage_count_change": _change,
+    "version_quality": _change,
+    "average_response_time_ms": fmt.duration,
+    "p95_response_time_ms": fmt.duration,
+    "average_rating": fmt.rating,
+    "cost_per_use": fmt.money,
+    "cost_spike": lambda value: f"{value:,.1f} times the usual",
+    "forecast_cost": lambda value: f"{fmt.percent(value, 0)} of the budget",
+    "days_without_use": lambda value: fmt.plural(round(value), "day"),
+}
+
+
+def _value_of(metric: str, value: float | None) -> str:
+    return fmt.DASH if value is None else _WRITERS.get(metric, fmt.count)(value)
 
 
 def alert(row: Mapping[str, Any], as_of_date: date, known: Mapping[str, Any] | None) -> Alert:
@@ -256,10 +287,12 @@ def alert(row: Mapping[str, Any], as_of_date: date, known: Mapping[str, Any] | N
     severity = str(row["severity"])
     resolved = row["state"] == "resolved"
     first, last = row["first_detected_on"], row["last_detected_on"]
-    observed, limit = _value_of(rule, row["observed_value"]), fmt.plain(_value_of(rule, row["threshold"]))
-    side = "at least" if rule in ("low_usage", "poor_success_rate", "poor_rating") else "at most"
+    metric = str(row["metric"])
+    observed, limit = _value_of(metric, row["observed_value"]), fmt.plain(_value_of(metric, row["threshold"]))
+    side = "at least" if row["comparator"] == "below" else "at most"
     period = PERIOD_NAMES[row["period"]].title.lower() if row["period"] in PERIOD_NAMES else row["period"]
-    of = "" if rule == "low_usage" else f", sample {fmt.count(row['sample_size'])}"
+    within = "" if metric in _WITHOUT_WINDOW else f" in the {period.removeprefix('the ')}"
+    of = "" if metric == "usage_count" else f", sample {fmt.count(row['sample_size'])}"
     if resolved:
         since = f"open {fmt.days_between(first, last)}, resolved"
     elif first is None:
@@ -276,13 +309,13 @@ def alert(row: Mapping[str, Any], as_of_date: date, known: Mapping[str, Any] | N
         rule_label=RULES.get(rule, rule.replace("_", " ").capitalize()),
         state=str(row["state"]),
         resolved=resolved,
-        prompt_id=str(row["prompt_id"]),
+        prompt_id=str(row["prompt_id"] or ""),
         prompt=prompt_name(known or row),
-        domain=str(row["domain"] or "no domain"),
+        domain=str(row["domain"] or ("no domain" if row["prompt_id"] else "no prompt")),
         href=prompt_href(known) if known else "prompts.html",
         message=str(row["message"] or ""),
         recommendation=str(row["recommendation"] or ""),
-        evidence=f"{observed} in the {period.removeprefix('the ')}, should be {side} {limit}{of}",
+        evidence=f"{observed}{within}, should be {side} {limit}{of}",
         since=since,
         first_detected_on=first,
         last_detected_on=last,

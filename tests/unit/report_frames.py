@@ -71,6 +71,8 @@ def alerts(*rows: Row) -> pd.DataFrame:
         "rule": "poor_success_rate",
         "severity": "medium",
         "period": "month",
+        "metric": "success_rate",
+        "comparator": "below",
         "observed_value": 0.554,
         "threshold": 0.7,
         "sample_size": 184,

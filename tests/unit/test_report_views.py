@@ -239,9 +239,46 @@ def test_a_build_that_is_not_green_is_said_first_on_every_page(state: Any, title
     assert common.banner(frames.options()) is None
 
 
+@pytest.mark.parametrize(
+    ("metric", "comparator", "observed", "threshold", "said"),
+    [
+        (
+            "success_rate_change",
+            "below",
+            -0.31,
+            -0.1,
+            "−31.0 % in the last 30 days, should be at least −10 %",
+        ),
+        ("cost_per_use", "above", 0.5, 0.25, "$0.50 in the last 30 days, should be at most $0.25, "),
+        (
+            "cost_spike",
+            "above",
+            6.24,
+            3.0,
+            "6.2 times the usual in the last 30 days, should be at most 3 times the usual",
+        ),
+        ("forecast_cost", "above", 1.3, 1.0, "130 % of the budget, should be at most 100 % of the budget"),
+        ("days_without_use", "above", 2.0, 0.0, "2 days, should be at most 0 days"),
+    ],
+)
+def test_an_alert_s_values_are_written_in_the_unit_of_its_metric(
+    metric: str, comparator: str, observed: float, threshold: float, said: str
+) -> None:
+    values = {"metric": metric, "comparator": comparator, "observed_value": observed, "threshold": threshold}
+    page = alerts_page(
+        alert_rows=frames.alerts({"alert_id": "1", "prompt_id": None, "prompt_name": "app"} | values),
+        prompts={},
+        options=frames.options(),
+    )
+    (group,) = page.severities
+    assert group.alerts[0].evidence.replace("\u202f", " ").startswith(said)
+    assert (group.alerts[0].prompt, group.alerts[0].domain) == ("app", "no prompt")
+
+
 def test_alerts_are_grouped_by_severity_with_the_resolved_apart() -> None:
     rows = frames.alerts(
         {"alert_id": "1", "prompt_id": "a", "severity": "high", "rule": "slow_response"}
+        | {"metric": "average_response_time_ms", "comparator": "above"}
         | {"observed_value": 7190.0, "threshold": 5000.0},
         {"alert_id": "2", "prompt_id": "b", "severity": "low", "rule": "a_new_rule"},
         {"alert_id": "3", "prompt_id": "c", "state": "resolved"},
