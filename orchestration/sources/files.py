@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Literal
@@ -24,7 +24,7 @@ from orchestration.settings import ColumnMap, FilesSource
 from orchestration.sources import json_lines, octets
 from orchestration.sources.archive import Archive
 from orchestration.sources.csv_text import CsvText, DamagedError, HeaderError
-from orchestration.sources.landing import Landing, Piece, counted, fingerprint
+from orchestration.sources.landing import Landing, Mark, Piece, counted, fingerprint
 from orchestration.sources.protocol import (
     BATCH_ROWS,
     CANONICAL,
@@ -79,8 +79,7 @@ class FilesReader:
 
     ``base`` is the folder that relative paths start from; ``files`` stand for those that the source's path
     names. ``loaded_as`` stands for whatever else makes other rows of the same file: where it changes, all
-    files are read again. Raises :class:`PrismError` where the column map can't work or a required column
-    is missing, before any row is read.
+    files are read again. Raises :class:`PrismError` where the column map can't work.
     """
 
     def __init__(
@@ -103,14 +102,20 @@ class FilesReader:
         self._landing = _landing(source, base, files)
         self._refused: dict[Path, str] = {}
         self._unread: dict[Path, str] = {}
-        for path in self._landing.paths:
+        self.description = f"{counted(self._landing.paths)} at {source.path}"
+
+    def check(self, paths: Iterable[Path] | None = None) -> None:
+        """Raises :class:`PrismError` where a file (all, or ``paths``) lacks what its rows can't do without.
+
+        With an archive such a file fails alone, once it is read.
+        """
+        for path in self._landing.paths if paths is None else paths:
             try:
                 self._check_header(path)
             except PrismError as error:
                 if self._landing.archive is None or self._landing.named:
                     raise
-                self._refused[path] = error.what  # this file alone fails, and is put away as such
-        self.description = f"{counted(self._landing.paths)} at {source.path}"
+                self._refused[path] = error.what
 
     # -- the column map
 
@@ -221,17 +226,24 @@ class FilesReader:
     # -- rows
 
     def batches(self, entity: Entity, watermarks: Watermarks) -> Generator[Batch]:
-        """All rows of all files; a usage file that was loaded whole, read in the same way, is left out."""
+        """All rows of all files; a usage file that was loaded whole, read in the same way, is left out.
+
+        Raises as :meth:`check` does, before any row is read.
+        """
+        new: dict[Path, Mark] = {}
         for path in self._landing.paths:
+            # a library is read whole each time
+            mark = self._landing.news(path, self._read_as, watermarks if entity == "usage" else {})
+            if mark is None:
+                self._landing.was_read(path)
+            else:
+                new[path] = mark
+        self.check(new)
+        for path, mark in new.items():
             name = self._landing.name(path)
             if path in self._refused:
                 reject = Reject(f"{name}:1", None, self._refused[path])
                 yield Batch(entity, name, {}, pa.array([], pa.int64()), [reject])
-                self._landing.was_read(path)
-                continue
-            # a library is read whole each time
-            mark = self._landing.news(path, self._read_as, watermarks if entity == "usage" else {})
-            if mark is None:
                 self._landing.was_read(path)
                 continue
             note = self._unread.get(path)

@@ -71,8 +71,10 @@ class OpenableSource:
         return source.url or self.own_database
 
     def describe(self) -> str:
-        """What the source has to read, in one line. Raises as :meth:`reader` does."""
+        """What the source has to read, in one line. Raises as :meth:`reader` does, and reading would."""
         with self.reader() as reader:
+            if isinstance(reader, FilesReader):
+                reader.check()
             return reader.description
 
 

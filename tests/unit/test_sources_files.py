@@ -71,7 +71,9 @@ def test_a_missing_required_column_stops_before_any_row_of_any_file(tmp_path: Pa
     (tmp_path / "a.csv").write_text("id,prompt,at\n1,p,2025-01-01\n")
     (tmp_path / "b.csv").write_text("id,prompt,time\n1,p,2025-01-01\n")
     with pytest.raises(PrismError, match=r"b\.csv: the file has no column 'at'; it has 'id', 'prompt'"):
-        FilesReader(source("*.csv"), tmp_path)
+        next(FilesReader(source("*.csv"), tmp_path).batches("usage", {}))
+    with pytest.raises(PrismError, match=r"b\.csv: the file has no column 'at'"):
+        FilesReader(source("*.csv"), tmp_path).check()
 
 
 def test_a_missing_optional_column_is_null_and_told_once_a_file(tmp_path: Path) -> None:
