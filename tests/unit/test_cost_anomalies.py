@@ -49,16 +49,5 @@ def test_one_call_of_9990_usd_among_cents_is_found_and_does_not_hide_the_rest(ca
     told = after.set_index("usage_date")
     for day, cost in wild.items():
         assert told.loc[day.date(), "excess_cost"] == pytest.approx(cost, rel=0.05)
-    others = [name for name in KEYS if name != "cost"]
-    assert set(before[others].itertuples(index=False)) <= set(after[others].itertuples(index=False))
+    assert set(before[KEYS].itertuples(index=False)) <= set(after[KEYS].itertuples(index=False))
     assert len(after) == len(before) + len(wild)
-
-
-@pytest.mark.shared_data
-def test_a_few_calls_or_a_small_amount_are_no_anomaly(calls: pd.DataFrame) -> None:
-    series = busiest(calls)
-    few = series.iloc[:13].assign(prompt_id="few", usage_date=pd.date_range("2025-02-01", periods=13))
-    few.iloc[-1, few.columns.get_loc("cost")] = 500.0
-    cheap = series.assign(prompt_id="cheap", cost=1e-6)
-    cheap.iloc[0, cheap.columns.get_loc("cost")] = 0.9
-    assert not {"few", "cheap"} & set(found(pd.concat([calls, few, cheap]))["prompt_id"])
