@@ -18,6 +18,7 @@ from orchestration.library.metrics import Figures, PromptFigures
 from orchestration.library.prompts import Prompt, closest
 from orchestration.library.store import Library
 from orchestration.library.templates import Needs, TemplateError
+from orchestration.library.words import weights_by_prompt, words_of
 
 LONGEST_TEXT = 200_000  # characters
 # What templates call the user's text, the likeliest first.
@@ -244,9 +245,9 @@ class Enhancer:
     def _fits(self, text: str, prompts: Sequence[Prompt]) -> dict[str, tuple[float, tuple[str, ...]]]:
         """Each prompt's fit to a text, and the text's words that it knows."""
         new = [one for one in prompts if one.id not in self._vectors]
-        self._vectors.update(self._library.word_weights(new))
+        self._vectors.update(weights_by_prompt(self._library.tables, new))
         vectors = {one.id: self._vectors[one.id] for one in prompts}
-        words = self._library.words(text)
+        words = words_of(self._library.tables, text)
         rarity = {}
         for lexeme in words:
             knowing = sum(lexeme in vector for vector in vectors.values())

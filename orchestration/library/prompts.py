@@ -173,6 +173,47 @@ class ChangeSet:
         return "".join(change.diff() for change in self.changes)
 
 
+@dataclass(frozen=True)
+class Event:
+    """One entry of a prompt's history: a change through Prism, or a version that the application made itself.
+
+    ``changed``: field -> (before, after). ``version`` is the one that it made, if any. Of a version of the
+    application's own ``change_id`` is none and ``changed`` empty.
+    """
+
+    change_id: int | None
+    prompt_id: str
+    prompt_name: str
+    action: str
+    changed: Mapping[str, tuple[Any, Any]]
+    version: int | None
+    changed_at: datetime | None
+    changed_by: str | None
+    reason: str | None
+
+    @property
+    def makes(self) -> bool:
+        """Whether it made the prompt."""
+        return "name" in self.changed and self.changed["name"][0] is None
+
+    @property
+    def deletes(self) -> bool:
+        """Whether it deleted the prompt."""
+        return "name" in self.changed and self.changed["name"][1] is None
+
+    def diff(self) -> str:
+        """The fields that it changed, as a unified diff of documents."""
+        old, new = (
+            write_document({name: pair[n] for name, pair in self.changed.items()}, TEXTS) for n in (0, 1)
+        )
+        return document_diff(
+            "" if self.makes else old,
+            "" if self.deletes else new,
+            "/dev/null" if self.makes else f"a/{self.prompt_name}",
+            "/dev/null" if self.deletes else f"b/{self.prompt_name}",
+        )
+
+
 class InvalidPromptError(PrismError):
     """A prompt can't be as it is asked to be; ``faults``: field -> what is wrong with it."""
 

@@ -414,12 +414,7 @@ def bare(connection: psycopg.Connection, sandbox: Sandbox) -> Library:
     return Library(connection, "shop", sandbox, "shop")
 
 
-def test_an_application_that_keeps_less_is_told_what_it_lacks(
-    bare: Library, connection: psycopg.Connection, sandbox: Sandbox
-) -> None:
-    assert [prompt.name for prompt in bare.find()] == ["one"]
-    with pytest.raises(PrismError, match="keeps no prompt_changes"):
-        bare.edit("one", {"name": "two"}, by=BY)
+def create_tables_of_changes(connection: psycopg.Connection) -> None:
     connection.execute(
         """
         create sequence shop.prompt_change_ids;
@@ -430,6 +425,15 @@ def test_an_application_that_keeps_less_is_told_what_it_lacks(
         """
     )
     connection.commit()
+
+
+def test_an_application_that_keeps_less_is_told_what_it_lacks(
+    bare: Library, connection: psycopg.Connection, sandbox: Sandbox
+) -> None:
+    assert [prompt.name for prompt in bare.find()] == ["one"]
+    with pytest.raises(PrismError, match="keeps no prompt_changes"):
+        bare.edit("one", {"name": "two"}, by=BY)
+    create_tables_of_changes(connection)
     library = Library(connection, "shop", sandbox, "shop")
     library.edit("one", {"name": "two"}, by=BY)
     assert library.get("two").id == "1"
@@ -443,6 +447,31 @@ def test_an_application_that_keeps_less_is_told_what_it_lacks(
         library.edit("two", {"agents": ["desk"]}, by=BY)
     with pytest.raises(PrismError, match="keeps no prompt_usage"):
         library.record_use({"prompt_id": "1"})
+
+
+def test_versions_that_are_no_numbers_and_columns_with_defaults_are_the_applications_own(
+    bare: Library, connection: psycopg.Connection, sandbox: Sandbox
+) -> None:
+    connection.execute(
+        """
+        alter table shop.prompts
+        add domain text not null default 'general', add system_prompt text, add user_prompt_template text,
+        add compliance_tags text;
+        create table shop.prompt_versions (
+            prompt_id bigint, version text, system_prompt text, user_prompt_template text
+        );
+        insert into shop.prompt_versions values (1, 'v1', 'old', null);
+        update shop.prompts set system_prompt = 'old', compliance_tags = 'pii, gdpr';
+        """
+    )
+    create_tables_of_changes(connection)
+    library = Library(connection, "shop", sandbox, "shop")
+    prompt = library.get("one")
+    assert (prompt.version, prompt.compliance_tags, prompt.domain) == (None, ("pii", "gdpr"), "general")
+    library.edit("one", {"system_prompt": "new"}, by=BY)
+    assert [library.version("one", n)["system_prompt"] for n in (1, 2)] == ["old", "new"]
+    library.create({"name": "two"}, by=BY)
+    assert library.get("two").domain == "general"
 
 
 def test_a_library_that_a_role_sees_only_in_part_is_refused(
