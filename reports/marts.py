@@ -149,6 +149,31 @@ _ALERT_EVENTS: Mapping[str, str] = {
     "previous_severity": "text",
     "severity": "text",
 }
+_ACTION_ITEMS: Mapping[str, str] = {
+    "alert_id": "text",
+    "prompt_id": "text",
+    "prompt_name": "text",
+    "domain": "text",
+    "rule": "text",
+    "severity": "text",
+    "state": "text",
+    "assigned_to": "text",
+    "due_on": "date",
+    "is_overdue": "flag",
+    "done_on": "date",
+    "done_by": "text",
+    "note": "text",
+    "effect_metric": "text",
+    "before_count": "count",
+    "before_value": "number",
+    "before_low": "number",
+    "before_high": "number",
+    "after_count": "count",
+    "after_value": "number",
+    "after_low": "number",
+    "after_high": "number",
+    "verdict": "text",
+}
 _PROMPTS: Mapping[str, str] = {
     "prompt_id": "text",
     "prompt_name": "text",
@@ -613,6 +638,10 @@ class Marts:
             "select {} from {} where event_on >= %(first)s order by event_on, alert_id, event"
         ).format(wanted, self._table("alert_events"))
         return self._frame(query, _ALERT_EVENTS, {"first": first_day})
+
+    def action_items(self) -> pd.DataFrame:
+        """`action_items`: one row an alert that somebody took up; values in the unit of their metric."""
+        return self._mart("action_items", _ACTION_ITEMS, "alert_id")
 
     def prompts(self) -> pd.DataFrame:
         """`prompts`: one row a prompt, unlisted ones too."""

@@ -288,7 +288,9 @@ def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> None:
         options=options,
     )
     listed = prompts(library=library, summary=summary, options=options)
-    of_alerts = alerts_page(alert_rows=alert_rows, prompts=by_id, options=options)
+    of_alerts = alerts_page(
+        alert_rows=alert_rows, item_rows=marts.action_items(), prompts=by_id, options=options
+    )
     advice = marts.recommendations()
     events = common.events(marts.alert_history(), by_id)
     _assets(writer)

@@ -14,6 +14,7 @@ import pandas as pd
 from reports import format as fmt
 from reports.options import ReportOptions
 from reports.views import common
+from reports.views.actions import ActionItems, action_items
 from reports.views.common import Alert, Page
 
 _MOST_RESOLVED = 200
@@ -37,12 +38,17 @@ class Alerts:
     severities: tuple[Severity, ...]
     resolved: tuple[Alert, ...]
     resolved_left_out: int
+    items: ActionItems
 
 
 def alerts_page(
-    *, alert_rows: pd.DataFrame, prompts: Mapping[str, Mapping[str, Any]], options: ReportOptions
+    *,
+    alert_rows: pd.DataFrame,
+    item_rows: pd.DataFrame,
+    prompts: Mapping[str, Mapping[str, Any]],
+    options: ReportOptions,
 ) -> Alerts:
-    """The page from `performance_alerts`; ``prompts`` are today's prompts by `prompt_id`."""
+    """The page from `performance_alerts` and `action_items`; ``prompts`` are today's by `prompt_id`."""
     everything = common.alerts(alert_rows, options.as_of_date, prompts)
     unresolved = [one for one in everything if not one.resolved]
     resolved = sorted(
@@ -60,4 +66,5 @@ def alerts_page(
         severities=tuple(one for one in severities if one.alerts),
         resolved=tuple(resolved[:_MOST_RESOLVED]),
         resolved_left_out=max(0, len(resolved) - _MOST_RESOLVED),
+        items=action_items(item_rows, prompts, options),
     )

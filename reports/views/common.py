@@ -191,7 +191,7 @@ RULES: Mapping[str, str] = {
     "over_budget": "Over budget",
     "data_gap": "Data gap",
 }
-_SYMBOLS: Mapping[str, str] = {"high": "▲▲▲", "medium": "▲▲", "low": "▲"}
+SYMBOLS: Mapping[str, str] = {"high": "▲▲▲", "medium": "▲▲", "low": "▲"}
 
 
 def prompt_name(row: Mapping[str, Any]) -> str:
@@ -304,7 +304,7 @@ def alert(row: Mapping[str, Any], as_of_date: date, known: Mapping[str, Any] | N
         alert_id=str(row["alert_id"]),
         anchor="alert-" + fmt.slug("", str(row["alert_id"])),
         severity=severity,
-        symbol=_SYMBOLS.get(severity, "▲"),
+        symbol=SYMBOLS.get(severity, "▲"),
         rule=rule,
         rule_label=RULES.get(rule, rule.replace("_", " ").capitalize()),
         state=str(row["state"]),

@@ -85,6 +85,12 @@ def alerts(*rows: Row) -> pd.DataFrame:
     return frame(marts._ALERTS, [known | {"prompt_name": row["prompt_id"]} | row for row in rows])
 
 
+def action_items(*rows: Row) -> pd.DataFrame:
+    """Action items that nobody has finished, of prompts named by their id."""
+    known = {"rule": "poor_success_rate", "severity": "high", "state": "open", "is_overdue": False}
+    return frame(marts._ACTION_ITEMS, [known | {"prompt_name": row["prompt_id"]} | row for row in rows])
+
+
 def library(*rows: Row) -> pd.DataFrame:
     known = {"domain": "support", "status": "active", "is_listed": True}
     return frame(marts._PROMPTS, [known | {"prompt_name": row["prompt_id"]} | row for row in rows])

@@ -285,6 +285,7 @@ def test_alerts_are_grouped_by_severity_with_the_resolved_apart() -> None:
     )
     page = alerts_page(
         alert_rows=rows,
+        item_rows=frames.action_items(),
         prompts={"a": {"prompt_id": "a", "prompt_name": "a", "display_name": "Alpha"}},
         options=frames.options(),
     )
