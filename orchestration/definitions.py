@@ -13,6 +13,7 @@ from orchestration.assets.forecasts import analytics_assets
 from orchestration.assets.marts import marts_assets
 from orchestration.assets.raw import load_assets
 from orchestration.assets.reports import report_assets
+from orchestration.checks import alert_checks
 from orchestration.jobs import jobs
 from orchestration.partitions import as_of_dates
 from orchestration.resources import Prism
@@ -37,6 +38,7 @@ def compose(settings: Settings) -> dg.Definitions:
         ]
     return dg.Definitions(
         assets=assets,
+        asset_checks=alert_checks(),
         jobs=[nightly, refresh],
         schedules=schedules(settings, nightly, refresh),
         sensors=[

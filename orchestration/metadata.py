@@ -19,6 +19,7 @@ SUMMARY = "summary"
 _LONGEST_MESSAGE = 2000
 _SAMPLE_ROWS = 5
 _SAMPLE_COLUMNS = 12
+_MOST_ALERTS = 50
 # columns that hold text or persons, or that say nothing to a reader
 _HIDDEN = {
     "system_prompt", "user_prompt_template", "prompt_starter", "user_prompt", "enhanced_prompt", "payload",
@@ -50,6 +51,24 @@ def table(connection: psycopg.Connection, schema: str, name: str) -> dict[str, d
         "dagster/table_name": dg.MetadataValue.text(f"{schema}.{name}"),
         "sample": dg.MetadataValue.md(markdown(columns, rows)),
     }
+
+
+def open_alerts(connection: psycopg.Connection, schema: str) -> tuple[dict[str, int], str]:
+    """How many alerts are not resolved, and how many of each severity are open; and a table of them, the
+    worst first, without persons."""
+    mart = sql.Identifier(schema, "performance_alerts")
+    rows = connection.execute(
+        sql.SQL(
+            "select left(alert_id, 8), severity, state, rule, prompt_name, domain, first_detected_on, message"
+            " from {} where state <> 'resolved' order by"
+            " array_position(array['high', 'medium', 'low'], severity), first_detected_on, alert_id"
+        ).format(mart)
+    ).fetchall()
+    counts = {"unresolved": len(rows)}
+    for name in ("high", "medium", "low"):
+        counts[f"open_{name}"] = sum(row[1:3] == (name, "open") for row in rows)
+    columns = ("alert", "severity", "state", "rule", "prompt", "domain", "since", "what was found")
+    return counts, markdown(columns, rows[:_MOST_ALERTS])
 
 
 def loads(results: Sequence[BatchResult]) -> dict[str, dg.MetadataValue[Any]]:

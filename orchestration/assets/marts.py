@@ -15,6 +15,7 @@ from orchestration.resources import Prism
 
 # what is computed in Python of the marts, and shown by marts of its own
 _STATISTICS = "tag:analytics"
+_ALERTS = dg.AssetKey(["marts", "performance_alerts"])
 _GROUPS = {"marts": "marts", "api": "marts", "intermediate": "rollups", "staging": "staging"}
 
 
@@ -94,6 +95,10 @@ def _build(
                     key = context.asset_key_for_output(event.output_name)
                     if key.path[0] == "marts":
                         context.add_asset_metadata(metadata.table(connection, schema, key.path[-1]), key)
+                    if key == _ALERTS:
+                        counts, table = metadata.open_alerts(connection, schema)
+                        told = {**counts, "open_alerts": dg.MetadataValue.md(table)}
+                        context.add_asset_metadata(told, key)
                 yield event
             failures = dbt.failures(invocation)
             if failures:

@@ -66,7 +66,7 @@ def test_each_source_and_every_test_of_dbt_is_a_check(
     manifest = json.loads((target_path(settings) / "manifest.json").read_text(encoding="utf-8"))
     tests = {node["name"] for node in manifest["nodes"].values() if node["resource_type"] == "test"}
     assert len(tests) > 10
-    assert names == {"loaded_app", "loaded_log", *tests}
+    assert names == {"loaded_app", "loaded_log", "nobody_waits_with_a_high_alert", *tests}
 
 
 def test_a_landing_folder_is_watched_and_only_loads(definitions: dg.Definitions) -> None:
