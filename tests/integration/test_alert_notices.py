@@ -16,16 +16,25 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import dagster as dg
 import psycopg
 import pytest
+from dagster._core.storage.tags import BACKFILL_ID_TAG
 from psycopg import sql
 
 from orchestration.alerting import actions, notices
 from orchestration.alerting.notices import Notified, notify
+from orchestration.assets.reports import report_assets
+from orchestration.checks import alert_checks
 from orchestration.errors import PrismError
-from orchestration.settings import Settings, load_settings
+from orchestration.jobs import NOTICES
+from orchestration.partitions import as_of_dates
+from orchestration.resources import Prism
+from orchestration.sensors import notice_sensors
+from orchestration.settings import Config, Settings, load_settings
 from orchestration.warehouse import Warehouse
 from reports.outbox import Patience
 from tests.dbt import run_dbt
@@ -551,3 +560,73 @@ def test_several_processes_at_once_tell_everybody_once(life: Life, house: House,
     assert faults == []
     assert sorted(mailbox.recipients()) == sorted(life.owners.values())
     assert len(hook.posted) == 1
+
+
+def test_the_nightly_step_tells_and_dagster_s_ui_shows_who_waits(
+    life: Life, house: House, hook: Webhook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = tmp_path / "manifest.json"
+    exposure = {"depends_on": {"nodes": ["model.prism.performance_alerts"]}}
+    manifest.write_text(
+        json.dumps(
+            {"metadata": {"project_name": "prism"}, "exposures": {"exposure.prism.nightly_report": exposure}}
+        )
+    )
+    partitions = as_of_dates(house.settings)
+    project: Any = SimpleNamespace(manifest_path=manifest)
+    step = next(one for one in report_assets(project, partitions) if one.key == NOTICES)
+    monkeypatch.setenv("PRISM_WAREHOUSE_URL", house.warehouse.url)
+    monkeypatch.setenv("TEAM_URL", hook.url)
+    monkeypatch.delenv("PRISM_SMTP_URL", raising=False)
+    monkeypatch.chdir(house.folder)
+
+    def night(day: date, **options: Any) -> str:
+        done = dg.materialize(
+            [step],
+            partition_key=day.isoformat(),
+            resources={"prism": Prism()},
+            raise_on_error=False,
+            **options,
+        )
+        [made] = done.asset_materializations_for_node(NOTICES.to_python_identifier())
+        return str(made.metadata["summary"].value)
+
+    life.names = {"aaaa-1": "one | two", "aaaa-2": "three"}
+    life.night(DAY, ("aaaa-1", "opened", "high"), ("aaaa-2", "opened", "low"))
+    old = "is an old date made anew"
+    assert night(DAY, tags={BACKFILL_ID_TAG: "b"}) == f"Notices: none, 2026-11-21 {old}"
+    assert night(DAY - timedelta(days=1)) == f"Notices: none, 2026-11-20 {old}"
+    assert hook.posted == []
+    assert night(DAY) == "Notice to team: sent (taken)"
+    assert len(hook.posted) == 1
+
+    [check] = alert_checks()
+    found: Any = check(prism=Prism())
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    counts = {name: found.metadata[name].value for name in ("unresolved", "open_high", "open_low")}
+    assert counts == {"unresolved": 2, "open_high": 1, "open_low": 1}
+    assert "| aaaa-1 | high | open | poor_success_rate | one \\| two |" in found.metadata["alerts"].value
+    life.alerts["aaaa-1"]["over"] = DAY
+    life.night(DAY)
+    again: Any = check(prism=Prism())
+    assert again.passed
+
+
+def test_a_step_whose_notices_did_not_all_leave_fails_and_the_sensor_sends_them_later(
+    life: Life, house: House, hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook.answers = [503, 503]
+    life.night(DAY, ("aaaa-1", "opened", "high"))
+    assert house.tell().unsent == 1
+    let_it_try_again(life)
+    [sensor] = notice_sensors(house.settings)
+    monkeypatch.setenv("PRISM_WAREHOUSE_URL", house.warehouse.url)
+    monkeypatch.setenv("TEAM_URL", hook.url)
+    monkeypatch.delenv("PRISM_SMTP_URL", raising=False)
+    monkeypatch.chdir(house.folder)
+    tick: Any = sensor(dg.build_sensor_context(resources={"prism": Prism()}))
+    assert tick.skip_message == "Notice to team: sent (taken)"
+    life.night(DAY, state="red")
+    tick = sensor(dg.build_sensor_context(resources={"prism": Prism()}))
+    assert "nobody is told of alerts without a good build" in tick.skip_message
+    assert notice_sensors(house.settings.model_copy(update={"config": Config()})) == []
