@@ -39,6 +39,7 @@ ELSEWHERE: Mapping[str, str] = {
     "alert_events": "runs of nights: test_marts_alerts and test_alert_actions",
     "usage_forecasts": "fitted by back-test: test_forecasts and test_analytics_tables",
     "prompt_comparisons": "single uses in test_analytics_tables, verdicts in test_comparisons",
+    "action_items": "states of people's work over nights: test_action_items",
     "rules_in_force": "the seeds as they stand: no number is computed",
     "experiments": "a seed",
     "dashboard_metrics.open_alerts": "counted from performance_alerts by test_marts_numbers",
