@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import openpyxl
@@ -15,6 +16,8 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from orchestration import mailing
+from orchestration.settings import load_settings
 from orchestration.warehouse import Warehouse
 from reports import mail
 from reports.errors import ReportError
@@ -191,3 +194,68 @@ def test_the_attached_tables_hold_every_prompt_and_alert_of_the_mail(
     assert content.html is not None
     assert parsed == replace(content, html=content.html + "\n")
     assert len(message.as_bytes()) < 1_000_000
+
+
+def test_a_night_keeps_the_mails_of_each_subscription_whose_turn_it_is(
+    built: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    (tmp_path / "prism.yaml").write_text(
+        """
+reports:
+  sender: prism@example.com
+  owner: owner@example.com
+  on_failure: last good
+  recipients: [ann@example.com]
+  lists: {support: [sue@example.com]}
+  subscriptions:
+    - {name: week, report: weekly, recipients: [ann@example.com], attach: [xlsx], format: text}
+    - {name: month, report: monthly, recipients: [ann@example.com]}
+    - {name: owners, recipients: {column: owner}, filters: {severity: [high]}}
+    - {name: domains, report: weekly, recipients: {column: domain}, attach: [csv]}
+""",
+        encoding="utf-8",
+    )
+    settings = load_settings({}, tmp_path)
+    mailing.keep(built, settings, OPTIONS)  # 2026-03-01 is a Sunday
+    mails = mailing.kept(settings, OPTIONS.as_of_date)
+    assert mails is not None
+    with reading(built, "marts", OPTIONS.as_of_date) as marts:
+        library = marts.prompts()
+    owners, domains = (sorted(library[name].dropna().unique()) for name in ("owner", "domain"))
+    assert len(owners) > 1 and len(domains) > 3
+    assert [(one.subscription, one.part) for one in mails.kept] == [
+        ("digest", None),
+        ("week", None),
+        *(("owners", owner) for owner in owners),
+        *(("domains", domain) for domain in domains),
+    ]
+    assert mails.hours_without_use is not None and 0 <= mails.hours_without_use < 24
+    week = mails.content(mails.kept[1].file)
+    assert week.html is None and week.chart is None and "WHAT CHANGED" in week.text
+    assert [file.name for file in week.attachments] == ["prism-2026-03-01.xlsx"]
+    for one in mails.kept:
+        content = mails.content(one.file)
+        assert (content.report, content.as_of_date) == (one.subscription, OPTIONS.as_of_date)
+        assert (one.part or "Prism") in content.subject
+        assert one.stale_file is not None
+        stale = mails.content(one.stale_file)
+        assert "stale" in stale.subject and "THIS REPORT IS STALE" in stale.text.upper()
+        assert stale.attachments == content.attachments
+    assert len({one.fingerprint for one in mails.kept}) > 3
+    before = mails.path.read_bytes()
+    with pytest.raises(ReportError):
+        mailing.keep(built, settings, replace(OPTIONS, base_url="javascript:alert(1)"))
+    assert mails.path.read_bytes() == before
+
+
+def test_a_subscription_is_shown_even_where_it_is_not_its_turn(
+    built: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    (tmp_path / "prism.yaml").write_text(
+        "reports: {subscriptions: [{name: m, report: monthly, recipients: {column: owner}}]}",
+        encoding="utf-8",
+    )
+    settings = load_settings({}, tmp_path)
+    [monthly] = settings.config.reports.all_subscriptions
+    content = mailing.first_made(built, settings, OPTIONS, monthly)
+    assert content.subject.startswith("Prism month to 2026-03-01, prompts of ")
