@@ -212,10 +212,16 @@ def test_a_prompt_that_is_used_between_plan_and_deletion_stays(
 def test_agents_are_mapped_and_unmapped(library: Library, connection: psycopg.Connection) -> None:
     library.map([make(library, "a"), make(library, "b", agents=["bot"])], ["desk"], by=BY)
     assert [prompt.agents for prompt in library.find()] == [("desk",), ("bot", "desk")]
-    mapped = connection.execute("select min(created_at) from shop.agent_prompts").fetchone()
+    since = (
+        "select m.created_at from shop.agent_prompts as m inner join shop.agents as a on m.agent_id = a.id"
+    )
+    mapped = connection.execute(since + " where a.name = 'desk' order by 1").fetchall()
+    connection.commit()
     library.unmap(library.find(Filter(agent="bot")), ["bot"], by=BY)
     assert [prompt.agents for prompt in library.find()] == [("desk",), ("desk",)]
-    assert mapped is not None
+    # those that stay are not made anew
+    assert connection.execute(since + " order by 1").fetchall() == mapped
+    connection.commit()
     with pytest.raises(InvalidPromptError, match=r"no agent 'dsk'\. Close to it: desk"):
         library.map(library.find(), ["dsk"], by=BY)
 
