@@ -139,6 +139,7 @@ _ALERTS: Mapping[str, str] = {
     "last_detected_on": "date",
     "days_open": "count",
     "state": "text",
+    "due_on": "date",
     "message": "text",
     "recommendation": "text",
 }

@@ -137,6 +137,7 @@ class Digest:
     alerts_title: str
     alerts: tuple[DigestAlert, ...]
     more_alerts: str
+    overdue: str
     trust: Trust
     report_url: str | None
     report_file: str
@@ -419,6 +420,10 @@ def digest(frames: Frames, options: ReportOptions, letter: Letter = Letter()) ->
         and one["last_detected_on"] >= since
         for one in records(frames.alert_rows)
     )
+    overdue = sum(
+        one["state"] != "resolved" and one["due_on"] is not None and one["due_on"] <= options.as_of_date
+        for one in records(frames.alert_rows)
+    )
     sections = _sections(letter.kind, row, rows, period, letter.attached)
     left_out = len(alerts) - _MOST_ALERTS
     where = "in the attached table" if letter.attached else "in the report"
@@ -483,6 +488,7 @@ def digest(frames: Frames, options: ReportOptions, letter: Letter = Letter()) ->
             )
             for one in alerts[:_MOST_ALERTS]
         ),
+        overdue=f"{fmt.plural(overdue, 'action item is', 'action items are')} overdue." if overdue else "",
         more_alerts=f"{fmt.plural(left_out, 'more alert')} {where}." if left_out > 0 else "",
         trust=Trust(
             whole.trust.state,

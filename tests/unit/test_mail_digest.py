@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from reports import mail
 from reports.errors import ReportError
 from reports.options import Build
 from reports.selection import Frames
@@ -115,6 +116,20 @@ def test_high_alerts_come_first_new_ones_before_old_ones_and_the_rest_is_counted
     assert shown == [("high", True), ("high", False), *[("medium", False)] * 4]
     assert view.alerts_title == "Open alerts: 2 high, 6 medium, 1 low"
     assert view.more_alerts == "3 more alerts in the report."
+
+
+def test_what_somebody_has_let_pass_its_due_date_is_counted() -> None:
+    assert with_alerts(samples.alert(1)).overdue == ""
+    view = with_alerts(
+        samples.alert(1, due_on=OLD),
+        samples.alert(2, due_on=DAY, state="acknowledged"),  # of the morning after, it is over
+        samples.alert(3, due_on=DAY + timedelta(days=1)),
+        samples.alert(4, due_on=OLD, state="resolved"),
+    )
+    assert view.overdue == "2 action items are overdue."
+    content = mail.render_digest(view)
+    assert content.html is not None
+    assert view.overdue in content.text and view.overdue in content.html
 
 
 def test_the_lowest_prompts_are_those_below_the_rest_by_more_than_chance_the_surest_first() -> None:
