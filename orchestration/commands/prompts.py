@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -40,6 +40,9 @@ Yes = Annotated[bool, typer.Option("--yes", help="Change several prompts without
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Key = Annotated[str, typer.Argument(help="A prompt's name or id.", metavar="PROMPT")]
 
+_Level = Literal["basic", "intermediate", "advanced", "expert"]
+_Status = Literal["draft", "active", "archived"]
+_Health = Literal["healthy", "watch", "at_risk", "no_data"]
 # The filters that every command on several prompts takes: parameter -> its option.
 _FILTERS: dict[str, tuple[Any, Any]] = {
     "keys": (
@@ -47,14 +50,14 @@ _FILTERS: dict[str, tuple[Any, Any]] = {
         None,
     ),
     "domain": (Annotated[str | None, typer.Option(help="Of one domain.")], None),
-    "complexity": (Annotated[str | None, typer.Option(help="Of one complexity level.")], None),
-    "status": (Annotated[str | None, typer.Option(help="Of one status.")], None),
+    "complexity": (Annotated[_Level | None, typer.Option(help="Of one complexity level.")], None),
+    "status": (Annotated[_Status | None, typer.Option(help="Of one status.")], None),
     "suite": (Annotated[str | None, typer.Option(help="Of one suite.")], None),
     "tag": (Annotated[str | None, typer.Option(help="With this compliance tag.")], None),
     "agent": (Annotated[str | None, typer.Option(help="Mapped to this agent.")], None),
     "search": (Annotated[str | None, typer.Option(help="With these words in names or texts.")], None),
     "health": (
-        Annotated[str | None, typer.Option(help="In this health: healthy, watch, at_risk, no_data.")],
+        Annotated[_Health | None, typer.Option(help="In this health, of the default period.")],
         None,
     ),
     "unused_since": (

@@ -32,7 +32,7 @@ from orchestration.library.prompts import (
     with_fields,
 )
 from orchestration.library.tables import Tables
-from orchestration.library.templates import Sandbox
+from orchestration.library.templates import Sandbox, TemplateError
 
 
 class ConflictError(PrismError):
@@ -353,7 +353,8 @@ class Library:
         for change in changes:
             check(change, self.sandbox, self.tables.has["prompts"])
             self._can_keep(change)
-        done = replace(planned, changes=changes)
+        notes = [note for change in changes if (note := self._changed_needs(change))]
+        done = replace(planned, changes=changes, notes=tuple(dict.fromkeys([*planned.notes, *notes])))
         with self.tables.writing():
             self.tables.alone()
             self._check_names(changes)
@@ -435,6 +436,23 @@ class Library:
             if prompt.revision == revision:
                 return prompt
         return None
+
+    def _changed_needs(self, change: Change) -> str | None:
+        """What a changed template asks of those who fill it that the old one did not; none where nothing."""
+        if change.before is None or change.after is None or "user_prompt_template" not in change.fields:
+            return None
+        try:
+            before, after = (
+                self.sandbox.inspect(one.user_prompt_template or "").required
+                for one in (change.before, change.after)
+            )
+        except TemplateError:  # the old one never parsed
+            return None
+        new, gone = [one for one in after if one not in before], [one for one in before if one not in after]
+        told = [f"now needs {', '.join(new)}"] * bool(new) + [f"no longer needs {', '.join(gone)}"] * bool(
+            gone
+        )
+        return f"{change.after.name}: its template {' and '.join(told)}" if told else None
 
     def _can_keep(self, change: Change) -> None:
         """Refuses what this application has no place for."""

@@ -320,6 +320,15 @@ def test_a_change_that_the_application_swallows_is_told_and_the_others_are_not_m
     assert len(library.history()) == 2
 
 
+def test_a_change_says_which_variables_its_template_needs_now(library: Library) -> None:
+    make(library, "triage", user_prompt_template="{{ text }} {{ style }}")
+    done = library.edit(
+        "triage", {"user_prompt_template": "{{ text }} {{ tone }} {{ n | default(1) }}"}, by=BY
+    )
+    assert done.notes == ("triage: its template now needs tone and no longer needs style",)
+    assert library.edit("triage", {"user_prompt_template": "{{ text }}, {{ tone }}"}, by=BY).notes == ()
+
+
 def test_names_can_change_places_only_one_after_the_other(library: Library) -> None:
     first, second = make(library, "a"), make(library, "b")
     swap = ChangeSet((Change(first, replace(first, name="b")), Change(second, replace(second, name="a"))))

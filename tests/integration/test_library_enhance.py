@@ -306,6 +306,7 @@ def test_the_library_is_managed_from_the_command_line(
     prism("prompts", "edit", "--set", "domain=x", fails="which prompts?")
     prism("prompts", "edit", "greet", "greet-2", fails="nothing was said to change")
     prism("prompts", "list", "--health", "watch", fails="no figures yet")
+    assert CliRunner().invoke(app, ["prompts", "list", "--health", "well"]).exit_code == 2
     prism("prompts", "revert", "greet", fails="say what to revert")
     prism("prompts", "unmap", "greet", "--agent", "idle")
     prism("prompts", "archive", "greet")
