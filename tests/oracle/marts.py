@@ -610,6 +610,23 @@ class Oracle:
             parts.append(measures(mine, full).merge(percentiles(mine, full, (50, 95)), on=full, how="left"))
         return pd.concat(parts)
 
+    def response_time_distribution(self) -> pd.DataFrame:
+        """Counted by the middle of the 2 % bucket that a time lies in: at an edge, within 1 % of the time."""
+        lows = [0, 250, 500, 1000, 2000, 5000, 10000, 30000]
+        timed = self.back(90).dropna(subset="response_time_ms")
+        with np.errstate(divide="ignore"):
+            middles = 1.02 ** (np.ceil(np.log(timed["response_time_ms"]) / np.log(1.02)) - 0.5)
+        buckets = np.searchsorted(lows, middles.fillna(0), side="right")
+        counts = timed.assign(bucket=buckets).groupby(["prompt_id", "bucket"]).size()
+        rows = counts.rename("usage_count").reset_index()
+        highs = [*lows[1:], None]
+        return self.dated(
+            rows.assign(
+                bucket_low_ms=[lows[bucket - 1] for bucket in rows["bucket"]],
+                bucket_high_ms=[highs[bucket - 1] for bucket in rows["bucket"]],
+            )
+        )
+
     def usage_by_hour(self) -> pd.DataFrame:
         uses = self.by_period
         uses = uses.assign(weekday=[day.isoweekday() for day in uses["day"]], usage_hour=uses["hour"])
