@@ -24,6 +24,8 @@ ALERT_RULES = {
     "slow_response": ("average_response_time_ms", "response_time_count", "above", 5000),
     "high_error_rate": ("error_rate", "error_known_count", "above", 0.20),
 }
+# a rule that no health depends on
+SLOW_TAIL = {"slow_tail": ("p95_response_time_ms", "response_time_count", "above", 20_000)}
 TARGETS = {
     "success_rate": ("outcome_count", "above", 0.80),
     "average_rating": ("rated_count", "above", 4.0),
@@ -231,7 +233,7 @@ def alerts(by_prompt: pd.DataFrame, cutoffs: dict[str, tuple[float, float]]) -> 
     """
     rows = []
     for numbers in by_prompt[by_prompt["period"] == "month"].to_dict("records"):
-        for rule, (metric, sample, direction, threshold) in ALERT_RULES.items():
+        for rule, (metric, sample, direction, threshold) in (ALERT_RULES | SLOW_TAIL).items():
             value = None if pd.isna(numbers[metric]) else numbers[metric]
             if numbers[sample] < MINIMUM_SAMPLE or not _crosses(value, direction, threshold):
                 continue

@@ -95,13 +95,14 @@ def _evidence(oracle: Oracle) -> dict[str, Facts]:
     recent = oracle.back(30)
     month = measures(recent, ["prompt_id"]).set_index("prompt_id")
     medians = percentiles(recent, ["prompt_id"], (50,)).set_index("prompt_id")["p50_response_time_ms"]
+    shares = _shares(month)
     nothing = dict.fromkeys(["usage_count", "outcome_count"], 0)
     found: dict[str, Facts] = {}
     for prompt, about in oracle.prompts().set_index("prompt_id").iterrows():
         uses = month.loc[prompt].to_dict() if prompt in month.index else nothing
         if uses["usage_count"]:
             ratings = recent.loc[recent["prompt_id"] == prompt, "rating"].dropna()
-            facts = {**_shares(uses), **_rating(ratings)}
+            facts = {**shares[prompt], **_rating(ratings)}
             if prompt in medians:
                 facts["p50_response_time_ms"] = _fact(medians[prompt], uses["response_time_count"])
         elif about["is_listed"] and about["status"] == "active":
@@ -141,19 +142,25 @@ def _fact(value: Any, sample: int, low: Any = None, high: Any = None, **more: An
     }
 
 
-def _shares(uses: Mapping[str, Any]) -> Facts:
-    parts = {
-        "success_rate": (uses["success_count"], uses["outcome_count"]),
-        "error_rate": (uses["error_count"], uses["error_known_count"]),
-        "rated_share": (uses["rated_count"], uses["usage_count"]),
-        "outcome_share": (uses["outcome_count"], uses["usage_count"]),
-        "priced_share": (uses["priced_count"], uses["priced_count"] + uses["unpriced_count"]),
-    }
-    return {
-        metric: _fact(part / whole, whole, *(wilson([part], [whole], side).iloc[0] for side in (-1, 1)))
-        for metric, (part, whole) in parts.items()
-        if whole
-    }
+def _shares(month: pd.DataFrame) -> dict[Any, Facts]:
+    """Of every prompt in use the shares with their intervals."""
+    month = month.assign(priceable=month["priced_count"] + month["unpriced_count"])
+    found: dict[Any, Facts] = {prompt: {} for prompt in month.index}
+    for metric, (part, whole) in _SHARES.items():
+        lows, highs = (wilson(month[part], month[whole], side) for side in (-1, 1))
+        for prompt, count in month.loc[month[whole] > 0, whole].items():
+            share = month[part][prompt] / count
+            found[prompt][metric] = _fact(share, count, lows[prompt], highs[prompt])
+    return found
+
+
+_SHARES = {
+    "success_rate": ("success_count", "outcome_count"),
+    "error_rate": ("error_count", "error_known_count"),
+    "rated_share": ("rated_count", "usage_count"),
+    "outcome_share": ("outcome_count", "usage_count"),
+    "priced_share": ("priced_count", "priceable"),
+}
 
 
 def _rating(ratings: pd.Series) -> Facts:
