@@ -138,8 +138,18 @@ _ALERTS: Mapping[str, str] = {
     "first_detected_on": "date",
     "last_detected_on": "date",
     "days_open": "count",
+    "resolved_on": "date",
     "state": "text",
+    "owner": "text",
+    "assigned_to": "text",
     "due_on": "date",
+    "metric": "text",
+    "comparator": "text",
+    "observed_low": "number",
+    "observed_high": "number",
+    "baseline_value": "number",
+    "baseline_sample_size": "count",
+    "override_reason": "text",
     "message": "text",
     "recommendation": "text",
 }
@@ -147,9 +157,14 @@ _ALERT_EVENTS: Mapping[str, str] = {
     "alert_id": "text",
     "event_on": "date",
     "event": "text",
+    "prompt_id": "text",
+    "prompt_name": "text",
+    "rule": "text",
     "previous_severity": "text",
     "severity": "text",
+    "cause": "text",
 }
+_ALERT_EVIDENCE: Mapping[str, str] = {"alert_id": "text", "kind": "text", "description": "text"}
 _ACTION_ITEMS: Mapping[str, str] = {
     "alert_id": "text",
     "prompt_id": "text",
@@ -236,17 +251,6 @@ _HOURS: Mapping[str, str] = {
     "outcome_count": "count",
     "success_rate": "number",
     "average_response_time_ms": "number",
-}
-_EVENTS: Mapping[str, str] = {
-    "alert_id": "text",
-    "event_on": "date",
-    "event": "text",
-    "prompt_id": "text",
-    "prompt_name": "text",
-    "rule": "text",
-    "previous_severity": "text",
-    "severity": "text",
-    "cause": "text",
 }
 _VERSIONS: Mapping[str, str] = {
     "prompt_id": "text",
@@ -629,16 +633,23 @@ class Marts:
             "array_position(array['high', 'medium', 'low'], severity::text), first_detected_on, alert_id",
         )
 
-    def alert_events(self, first_day: date) -> pd.DataFrame:
+    def alert_events(self, first_day: date = date.min) -> pd.DataFrame:
         """`alert_events` from a day on, in the order they came."""
-        wanted = sql.SQL(", ").join(
-            sql.SQL("{}::{}").format(sql.Identifier(column), sql.SQL(_CASTS[kind]))
-            for column, kind in _ALERT_EVENTS.items()
+        return self._mart(
+            "alert_events",
+            _ALERT_EVENTS,
+            "event_on, alert_id, event",
+            "event_on >= %(first)s",
+            {"first": first_day},
         )
-        query = sql.SQL(
-            "select {} from {} where event_on >= %(first)s order by event_on, alert_id, event"
-        ).format(wanted, self._table("alert_events"))
-        return self._frame(query, _ALERT_EVENTS, {"first": first_day})
+
+    def alert_evidence(self) -> pd.DataFrame:
+        """`alert_evidence`: one row an open alert and what speaks for it, the most telling first."""
+        return self._mart(
+            "alert_evidence",
+            _ALERT_EVIDENCE,
+            "alert_id, array_position(array['change', 'segment', 'errors'], kind::text), rank",
+        )
 
     def action_items(self) -> pd.DataFrame:
         """`action_items`: one row an alert that somebody took up; values in the unit of their metric."""
@@ -740,10 +751,6 @@ class Marts:
     def comparisons(self) -> pd.DataFrame:
         """`prompt_comparisons`: one row a comparison and metric."""
         return self._mart("prompt_comparisons", _COMPARISONS, "kind, prompt_id, starts_on desc, metric")
-
-    def alert_history(self) -> pd.DataFrame:
-        """`alert_events`: one row an alert and change, the newest first."""
-        return self._mart("alert_events", _EVENTS, "event_on desc, prompt_name, alert_id")
 
     def new_versions(self, first_day: date, timezone: str) -> pd.DataFrame:
         """`prompt_version_performance`: the versions made on ``first_day`` or later, the newest first.

@@ -288,11 +288,17 @@ def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> None:
         options=options,
     )
     listed = prompts(library=library, summary=summary, options=options)
+    events = common.events(marts.alert_events(), by_id)
+    evidence = marts.alert_evidence()
     of_alerts = alerts_page(
-        alert_rows=alert_rows, item_rows=marts.action_items(), prompts=by_id, options=options
+        alert_rows=alert_rows,
+        evidence=evidence,
+        item_rows=marts.action_items(),
+        events=events,
+        prompts=by_id,
+        options=options,
     )
     advice = marts.recommendations()
-    events = common.events(marts.alert_history(), by_id)
     _assets(writer)
     writer.page("index.html", "index.html", view=main, drawing=_overview_drawing(main))
     _write_prompts(writer, listed)
@@ -331,7 +337,7 @@ def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> None:
         marts,
         library=library,
         summary=summary,
-        alerts=common.alerts(alert_rows, options.as_of_date, by_id),
+        alerts=common.alerts(alert_rows, options.as_of_date, by_id, evidence),
         events=events,
         compared=insight.all_comparisons,
         advice=common.advices(advice, by_id),

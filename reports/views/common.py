@@ -5,7 +5,7 @@ Pure functions over frames and options; all text is made here, so that the templ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Literal
@@ -94,6 +94,9 @@ class Alert:
     recommendation: str
     evidence: str
     since: str
+    handling: str
+    causes: tuple[str, ...]
+    override: str
     first_detected_on: date | None
     last_detected_on: date | None
 
@@ -274,12 +277,32 @@ _WRITERS: Mapping[str, Callable[[float], str]] = {
 }
 
 
-def _value_of(metric: str, value: float | None) -> str:
+def metric_text(metric: str, value: float | None) -> str:
+    """A value of a metric that alerts, targets and action items speak of, in its unit."""
     return fmt.DASH if value is None else _WRITERS.get(metric, fmt.count)(value)
 
 
-def alert(row: Mapping[str, Any], as_of_date: date, known: Mapping[str, Any] | None) -> Alert:
+def rule_label(rule: str) -> str:
+    """What readers call an alert rule."""
+    return RULES.get(rule, rule.replace("_", " ").capitalize())
+
+
+def _subject_href(row: Mapping[str, Any], known: Mapping[str, Any] | None) -> str:
+    """What an alert is about: a prompt's page; of a source or of all prompts, the verdict on the numbers."""
+    if known:
+        return prompt_href(known)
+    return "prompts.html" if row["prompt_id"] else "index.html#trust"
+
+
+def alert(
+    row: Mapping[str, Any],
+    as_of_date: date,
+    known: Mapping[str, Any] | None,
+    causes: Sequence[str] = (),
+) -> Alert:
     """One row of `performance_alerts`, in words; ``known`` is its prompt's row of today, if there is one.
+
+    ``causes`` are what speaks for it, from `alert_evidence`.
 
     An episode keeps the name that its prompt had then, so name and page come from ``known``.
     """
@@ -288,11 +311,17 @@ def alert(row: Mapping[str, Any], as_of_date: date, known: Mapping[str, Any] | N
     resolved = row["state"] == "resolved"
     first, last = row["first_detected_on"], row["last_detected_on"]
     metric = str(row["metric"])
-    observed, limit = _value_of(metric, row["observed_value"]), fmt.plain(_value_of(metric, row["threshold"]))
+    observed = metric_text(metric, row["observed_value"])
+    limit = fmt.plain(metric_text(metric, row["threshold"]))
     side = "at least" if row["comparator"] == "below" else "at most"
     period = PERIOD_NAMES[row["period"]].title.lower() if row["period"] in PERIOD_NAMES else row["period"]
     within = "" if metric in _WITHOUT_WINDOW else f" in the {period.removeprefix('the ')}"
     of = "" if metric == "usage_count" else f", sample {fmt.count(row['sample_size'])}"
+    low, high = row["observed_low"], row["observed_high"]
+    if low is not None and high is not None:
+        of += f", interval {metric_text(metric, low)} to {metric_text(metric, high)}"
+    if row["baseline_value"] is not None:
+        of += f"; before, {metric_text(metric, row['baseline_value'])}"
     if resolved:
         since = f"open {fmt.days_between(first, last)}, resolved"
     elif first is None:
@@ -306,30 +335,60 @@ def alert(row: Mapping[str, Any], as_of_date: date, known: Mapping[str, Any] | N
         severity=severity,
         symbol=SYMBOLS.get(severity, "▲"),
         rule=rule,
-        rule_label=RULES.get(rule, rule.replace("_", " ").capitalize()),
+        rule_label=rule_label(rule),
         state=str(row["state"]),
         resolved=resolved,
         prompt_id=str(row["prompt_id"] or ""),
         prompt=prompt_name(known or row),
         domain=str(row["domain"] or ("no domain" if row["prompt_id"] else "no prompt")),
-        href=prompt_href(known) if known else "prompts.html",
+        href=_subject_href(row, known),
         message=str(row["message"] or ""),
         recommendation=str(row["recommendation"] or ""),
         evidence=f"{observed}{within}, should be {side} {limit}{of}",
         since=since,
+        handling=_handling(row, as_of_date),
+        causes=tuple(causes),
+        override=str(row["override_reason"] or ""),
         first_detected_on=first,
         last_detected_on=last,
     )
 
 
+def _handling(row: Mapping[str, Any], as_of_date: date) -> str:
+    """Who sees to an alert, and by when, in words; empty where nobody does."""
+    parts = []
+    if row["state"] in ("acknowledged", "snoozed"):
+        parts.append(str(row["state"]))
+    if row["assigned_to"]:
+        parts.append(f"{row['assigned_to']} sees to it")
+    elif row["owner"]:
+        parts.append(f"owner {row['owner']}")
+    if row["due_on"] and row["state"] != "resolved":
+        late = (as_of_date - row["due_on"]).days
+        parts.append(
+            f"due {fmt.day(row['due_on'])}" + (f", {fmt.plural(late, 'day')} overdue" if late > 0 else "")
+        )
+    return "; ".join(parts)
+
+
 def alerts(
-    frame: pd.DataFrame, as_of_date: date, prompts: Mapping[str, Mapping[str, Any]]
+    frame: pd.DataFrame,
+    as_of_date: date,
+    prompts: Mapping[str, Mapping[str, Any]],
+    evidence: pd.DataFrame | None = None,
 ) -> tuple[Alert, ...]:
     """All episodes in the frame's order: the worst and longest open first.
 
-    ``prompts`` are today's prompts by `prompt_id`, each with its names.
+    ``prompts`` are today's prompts by `prompt_id`, each with its names; ``evidence`` the rows of
+    `alert_evidence`.
     """
-    return tuple(alert(row, as_of_date, prompts.get(row["prompt_id"])) for row in records(frame))
+    causes: dict[str, list[str]] = {}
+    for row in records(evidence) if evidence is not None else ():
+        causes.setdefault(row["alert_id"], []).append(str(row["description"]))
+    return tuple(
+        alert(row, as_of_date, prompts.get(row["prompt_id"]), causes.get(row["alert_id"], ()))
+        for row in records(frame)
+    )
 
 
 _EVENTS: Mapping[str, tuple[Tone, str]] = {
@@ -342,9 +401,9 @@ _EVENTS: Mapping[str, tuple[Tone, str]] = {
 
 
 def events(frame: pd.DataFrame, prompts: Mapping[str, Mapping[str, Any]]) -> tuple[Event, ...]:
-    """All rows of `alert_events` in words, in the frame's order; ``prompts`` are today's by `prompt_id`."""
+    """The rows of `alert_events` in words, the newest first; ``prompts`` are today's by `prompt_id`."""
     made = []
-    for row in records(frame):
+    for row in reversed(records(frame)):
         known = prompts.get(row["prompt_id"])
         tone, symbol = _EVENTS.get(str(row["event"]), ("neutral", "•"))
         before, after = row["previous_severity"], row["severity"]
@@ -355,11 +414,11 @@ def events(frame: pd.DataFrame, prompts: Mapping[str, Mapping[str, Any]]) -> tup
                 event=str(row["event"]),
                 tone=tone,
                 symbol=symbol,
-                rule_label=RULES.get(str(row["rule"]), str(row["rule"]).replace("_", " ").capitalize()),
+                rule_label=rule_label(str(row["rule"])),
                 change=f"{before} → {after}" if before and after else str(after or before or ""),
-                prompt_id=str(row["prompt_id"]),
+                prompt_id=str(row["prompt_id"] or ""),
                 prompt=prompt_name(known or row),
-                href=prompt_href(known) if known else "prompts.html",
+                href=_subject_href(row, known),
                 cause=str(row["cause"]),
             )
         )

@@ -16,7 +16,7 @@ from reports import format as fmt
 from reports.marts import records
 from reports.metrics import PERIOD_NAMES
 from reports.options import PERIODS, ReportOptions, Setting
-from reports.views.common import RULES, Page, page
+from reports.views.common import Page, metric_text, page, rule_label
 
 _METRICS: Mapping[str, str] = {
     "usage_count": "uses",
@@ -65,12 +65,12 @@ class SettingsPage:
     config_file: str
 
 
-def _written(metric: str, value: float | None) -> str:
-    if metric.endswith("_ms"):
-        return fmt.plain(fmt.duration(value))
-    if metric in ("usage_count", "hours_without_use"):
-        return fmt.count(value)
-    return fmt.plain(fmt.rating(value) if metric == "average_rating" else fmt.percent(value))
+def _written(row: Mapping[str, Any], value: float | None) -> str:
+    """A limit of a rule in its unit; all measures of data quality but hours are shares."""
+    metric = str(row["metric"])
+    if row["kind"] == "data quality limit" and metric != "hours_without_use":
+        return fmt.plain(fmt.percent(value))
+    return fmt.plain(metric_text(metric, value))
 
 
 def _whom(row: Mapping[str, Any]) -> str:
@@ -81,11 +81,10 @@ def _whom(row: Mapping[str, Any]) -> str:
 
 def _limits(row: Mapping[str, Any]) -> tuple[str, ...]:
     side = "under" if row["comparator"] == "below" else "over"
-    metric = str(row["metric"])
     return (
-        f"{side} {_written(metric, row['threshold'])}",
+        f"{side} {_written(row, row['threshold'])}",
         *(
-            "in proportion" if row[cut] is None else f"{side} {_written(metric, row[cut])}"
+            "in proportion" if row[cut] is None else f"{side} {_written(row, row[cut])}"
             for cut in ("medium_cutoff", "high_cutoff")
         ),
     )
@@ -97,7 +96,7 @@ def _tables(rows: Sequence[Mapping[str, Any]]) -> tuple[Table, ...]:
         of.setdefault(str(row["kind"]), []).append(row)
 
     def name(row: Mapping[str, Any]) -> str:
-        return RULES.get(str(row["name"]), str(row["name"]).replace("_", " ").capitalize())
+        return rule_label(str(row["name"]))
 
     def metric(row: Mapping[str, Any]) -> str:
         return _METRICS.get(str(row["metric"]), str(row["metric"]).replace("_", " "))
@@ -119,7 +118,7 @@ def _tables(rows: Sequence[Mapping[str, Any]]) -> tuple[Table, ...]:
                     _whom(row),
                     (
                         f"{'over' if row['comparator'] == 'above' else 'under'} "
-                        f"{_written(str(row['metric']), row['threshold'])}"
+                        f"{_written(row, row['threshold'])}"
                     ),
                     fmt.count(row["minimum_sample"]),
                 )
@@ -164,8 +163,8 @@ def _tables(rows: Sequence[Mapping[str, Any]]) -> tuple[Table, ...]:
             tuple(
                 (
                     metric(row).capitalize(),
-                    _written(str(row["metric"]), row["threshold"]),
-                    _written(str(row["metric"]), row["high_cutoff"]),
+                    _written(row, row["threshold"]),
+                    _written(row, row["high_cutoff"]),
                 )
                 for row in of.get("data quality limit", ())
             ),

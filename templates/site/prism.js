@@ -76,6 +76,15 @@
     all("[data-period-title]").forEach((place) => {
       place.textContent = chosen.title;
     });
+    all("[data-events]").forEach((events) => {
+      const days = { day: 1, week: 7, month: 30, quarter: 90, year: 365 }[period] ?? Infinity;
+      const last = Date.parse(document.querySelector(".as-of time").dateTime);
+      [...events.children].forEach((event) => {
+        event.hidden = (last - Date.parse(event.dataset.on)) / 86400000 >= days;
+      });
+      const none = events.parentElement.querySelector("[data-no-events]");
+      none.hidden = [...events.children].some((event) => !event.hidden);
+    });
     listeners.forEach((listener) => listener(period));
     drawVisible();
   };

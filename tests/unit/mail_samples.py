@@ -194,6 +194,8 @@ def alert(number: int, **values: Any) -> dict[str, Any]:
         "prompt_name": "Log triage",
         "domain": "engineering",
         "rule": "poor_success_rate",
+        "metric": "success_rate",
+        "comparator": "below",
         "severity": "high",
         "period": "month",
         "metric": "success_rate",

@@ -75,6 +75,8 @@ def alerts(*rows: Row) -> pd.DataFrame:
         "comparator": "below",
         "observed_value": 0.554,
         "threshold": 0.7,
+        "metric": "success_rate",
+        "comparator": "below",
         "sample_size": 184,
         "state": "open",
         "first_detected_on": AS_OF,
@@ -161,9 +163,13 @@ def versions(*rows: Row) -> pd.DataFrame:
 
 def events(*rows: Row) -> pd.DataFrame:
     known = {"event": "opened", "event_on": AS_OF, "rule": "slow_response", "cause": "Slow.", "alert_id": "1"}
-    return frame(marts._EVENTS, [known | {"prompt_name": row["prompt_id"]} | row for row in rows])
+    return frame(marts._ALERT_EVENTS, [known | {"prompt_name": row["prompt_id"]} | row for row in rows])
 
 
 def recommendations(*rows: Row) -> pd.DataFrame:
     known = {"priority": "high", "action": "rewrite", "title": "Rewrite it", "reason": "It fails."}
     return frame(marts._RECOMMENDATIONS, [known | {"prompt_name": row["prompt_id"]} | row for row in rows])
+
+
+def evidence(*rows: Row) -> pd.DataFrame:
+    return frame(marts._ALERT_EVIDENCE, rows)

@@ -30,7 +30,14 @@ def document(size: int = 1) -> Printed:
             quality=frames.quality({}),
             options=options,
         ),
-        alerts_page(alert_rows=frames.alerts(), item_rows=frames.action_items(), prompts={}, options=options),
+        alerts_page(
+            alert_rows=frames.alerts(),
+            evidence=frames.evidence(),
+            item_rows=frames.action_items(),
+            events=(),
+            prompts={},
+            options=options,
+        ),
         prompts(library=library, summary=frames.summary(), options=options),
         options,
     )

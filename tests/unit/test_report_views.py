@@ -278,14 +278,16 @@ def test_an_alert_s_values_are_written_in_the_unit_of_its_metric(
 def test_alerts_are_grouped_by_severity_with_the_resolved_apart() -> None:
     rows = frames.alerts(
         {"alert_id": "1", "prompt_id": "a", "severity": "high", "rule": "slow_response"}
-        | {"metric": "average_response_time_ms", "comparator": "above"}
-        | {"observed_value": 7190.0, "threshold": 5000.0},
+        | {"metric": "average_response_time_ms", "comparator": "above", "observed_value": 7190.0}
+        | {"threshold": 5000.0, "assigned_to": "kim", "due_on": AS_OF - timedelta(days=3)},
         {"alert_id": "2", "prompt_id": "b", "severity": "low", "rule": "a_new_rule"},
         {"alert_id": "3", "prompt_id": "c", "state": "resolved"},
     )
     page = alerts_page(
         alert_rows=rows,
+        evidence=frames.evidence({"alert_id": "1", "kind": "change", "description": "A new version."}),
         item_rows=frames.action_items(),
+        events=(),
         prompts={"a": {"prompt_id": "a", "prompt_name": "a", "display_name": "Alpha"}},
         options=frames.options(),
     )
@@ -296,8 +298,17 @@ def test_alerts_are_grouped_by_severity_with_the_resolved_apart() -> None:
     assert (slow.prompt, slow.rule_label) == ("Alpha", "Slow response")
     assert slow.evidence == "7.19\u202fs in the last 30 days, should be at most 5\u202fs, sample 184"
     assert slow.since == "since 1 Mar 2026 (new)"
+    assert slow.handling == "kim sees to it; due 26 Feb 2026, 4 days overdue"
+    assert slow.causes == ("A new version.",)
+    assert page.summary == "1 high, 1 low, 2 that nobody has taken up."
     assert page.severities[1].alerts[0].rule_label == "A new rule"
     assert [one.prompt for one in page.resolved] == ["c"]
+
+
+def test_an_alert_about_a_source_leads_to_the_verdict_on_the_numbers() -> None:
+    row = {"alert_id": "1", "prompt_id": None, "prompt_name": "gateway", "rule": "data_gap"}
+    (one,) = common.alerts(frames.alerts(row), AS_OF, {})
+    assert (one.prompt, one.href, one.rule_label) == ("gateway", "index.html#trust", "Data gap")
 
 
 def test_the_table_has_every_prompt_most_used_first_with_or_without_uses() -> None:
