@@ -364,7 +364,7 @@ def _handling(row: Mapping[str, Any], as_of_date: date) -> str:
     elif row["owner"]:
         parts.append(f"owner {row['owner']}")
     if row["due_on"] and row["state"] != "resolved":
-        late = (as_of_date - row["due_on"]).days
+        late = (as_of_date - row["due_on"]).days + 1
         parts.append(
             f"due {fmt.day(row['due_on'])}" + (f", {fmt.plural(late, 'day')} overdue" if late > 0 else "")
         )
