@@ -143,8 +143,6 @@ _ALERTS: Mapping[str, str] = {
     "owner": "text",
     "assigned_to": "text",
     "due_on": "date",
-    "metric": "text",
-    "comparator": "text",
     "observed_low": "number",
     "observed_high": "number",
     "baseline_value": "number",

@@ -198,8 +198,6 @@ def alert(number: int, **values: Any) -> dict[str, Any]:
         "comparator": "below",
         "severity": "high",
         "period": "month",
-        "metric": "success_rate",
-        "comparator": "below",
         "observed_value": 0.662,
         "threshold": 0.7,
         "sample_size": 344,

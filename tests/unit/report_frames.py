@@ -75,8 +75,6 @@ def alerts(*rows: Row) -> pd.DataFrame:
         "comparator": "below",
         "observed_value": 0.554,
         "threshold": 0.7,
-        "metric": "success_rate",
-        "comparator": "below",
         "sample_size": 184,
         "state": "open",
         "first_detected_on": AS_OF,
