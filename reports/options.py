@@ -52,7 +52,8 @@ class ReportOptions:
     """One report: ``as_of_date`` is the day it is about, ``marts_schema`` holds its marts by period.
 
     ``base_url`` is where the reports folder is published, without a slash at the end (None: nowhere);
-    ``version`` that of the program. ``settings`` are shown to readers, with ``config_file`` as the place to
+    ``version`` that of the program; ``previous_report`` the date of the report before this one.
+    ``settings`` are shown to readers, with ``config_file`` as the place to
     change them. ``exports`` are the formats of the files that lie in the report.
     """
 
@@ -64,6 +65,7 @@ class ReportOptions:
     title: str = "Prompt performance"
     base_url: str | None = None
     version: str = ""
+    previous_report: date | None = None
     settings: tuple[Setting, ...] = ()
     config_file: str = "prism.yaml"
     exports: tuple[Format, ...] = ()

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -36,6 +36,7 @@ from reports.views.alerts import alerts_page
 from reports.views.analytics import Analytics, Comparison, analytics
 from reports.views.downloads import downloads_page
 from reports.views.overview import Overview, TrendPoint, overview
+from reports.views.past import past_reports
 from reports.views.peers import Peers
 from reports.views.performance import Performance, performance
 from reports.views.printed import Printed, printed
@@ -46,6 +47,7 @@ from reports.views.settings import settings_page
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 MANIFEST = "report.json"
 LATEST = "latest"
+INDEX = "index.html"
 # Nothing but the report's own files, no code from text, no request to anywhere. `file:` stands beside 'self'
 # because Firefox counts no file on disk as the page's own origin.
 POLICY = (
@@ -272,12 +274,15 @@ def _by_prompt(frame: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
     return grouped
 
 
-def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> None:
+def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> str:
+    """All pages; returns what the overview says first, for the page of all reports."""
     dashboard, summary = marts.dashboard(), marts.summary()
     library, alert_rows = marts.prompts(), marts.alerts()
     first_day = options.as_of_date - timedelta(days=common.QUALITY_DAYS - 1)
     by_id = {row["prompt_id"]: row for row in records(library)}
     targets = {name: records(dashboard)[0][f"target_{name}"] for name in TARGETED}
+    events = common.events(marts.alert_events(), by_id)
+    advice = marts.recommendations()
     main = overview(
         dashboard=dashboard,
         summary=summary,
@@ -286,9 +291,11 @@ def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> None:
         daily=marts.daily(options.as_of_date),
         quality=marts.data_quality(first_day, options.as_of_date),
         options=options,
+        events=events,
+        versions=records(marts.new_versions(options.previous_report or options.as_of_date, options.timezone)),
+        advice=common.advices(advice, by_id, calm=False),
     )
     listed = prompts(library=library, summary=summary, options=options)
-    events = common.events(marts.alert_events(), by_id)
     evidence = marts.alert_evidence()
     of_alerts = alerts_page(
         alert_rows=alert_rows,
@@ -298,7 +305,6 @@ def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> None:
         prompts=by_id,
         options=options,
     )
-    advice = marts.recommendations()
     _assets(writer)
     writer.page("index.html", "index.html", view=main, drawing=_overview_drawing(main))
     _write_prompts(writer, listed)
@@ -346,6 +352,7 @@ def _write(writer: _Writer, marts: Marts, options: ReportOptions) -> None:
     )
     if options.exports:
         _downloads(writer, marts, printed(main, of_alerts, listed, options), options)
+    return main.period(options.default_period).headline
 
 
 def _downloads(writer: _Writer, marts: Marts, document: Printed, options: ReportOptions) -> None:
@@ -384,16 +391,18 @@ def render_report(
             try:
                 building.chmod(0o755)
                 writer = _Writer(building)
+                told = replace(options, previous_report=_report_before(reports_dir, name))
                 with reading(connection, options.marts_schema, options.as_of_date) as marts:
-                    _write(writer, marts, options)
+                    headline = _write(writer, marts, told)
                 for file, content in (files or {}).items():
                     writer.file(file, content)
-                writer.file(MANIFEST, _manifest(options, writer.pages))
+                writer.file(MANIFEST, _manifest(options, writer.pages, headline))
                 _flush(building)
                 _move_in(building, final)
             finally:
                 shutil.rmtree(building, ignore_errors=True)
             is_latest = _point_latest(reports_dir, name)
+            _write_index(reports_dir, writer.templates, options)
             _fsync(reports_dir)
     except OSError as error:
         raise ReportError(
@@ -404,17 +413,43 @@ def render_report(
     return RenderedReport(final, options.as_of_date, writer.pages, writer.size_bytes, is_latest)
 
 
-def _manifest(options: ReportOptions, pages: int) -> bytes:
+def _manifest(options: ReportOptions, pages: int, headline: str) -> bytes:
     finished = options.build.finished_at
     content = {
         "as_of_date": options.as_of_date.isoformat(),
         "title": options.title,
+        "headline": headline,
         "build": options.build.state,
         "built_at": finished.isoformat() if finished else None,
         "pages": pages,
         "version": options.version,
     }
     return json.dumps(content, indent=2).encode() + b"\n"
+
+
+def _manifests(reports_dir: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The reports that lie there, by date, the newest first; what can't be read is none."""
+    for path in sorted(reports_dir.glob(f"[0-9]*/{MANIFEST}"), reverse=True):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if content.get("as_of_date") == path.parent.name:
+            yield path.parent.name, content
+
+
+def _report_before(reports_dir: Path, name: str) -> date | None:
+    """The date of the newest report that is older than ``name``."""
+    return next((date.fromisoformat(one) for one, _ in _manifests(reports_dir) if one < name), None)
+
+
+def _write_index(reports_dir: Path, templates: jinja2.Environment, options: ReportOptions) -> None:
+    """The page of all reports, beside them; whole or not at all."""
+    view = past_reports(list(_manifests(reports_dir)), options)
+    fresh = reports_dir / f"{_BUILDING}index.html"
+    fresh.write_text(templates.get_template("site/reports.html").render(view=view), encoding="utf-8")
+    _fsync(fresh)
+    fresh.replace(reports_dir / INDEX)
 
 
 @contextmanager
@@ -434,7 +469,10 @@ def _sweep(folder: Path) -> None:
         else:
             aside.rename(place)
     for half in folder.glob(f"{_BUILDING}*"):
-        shutil.rmtree(half, ignore_errors=True)
+        if half.is_dir():
+            shutil.rmtree(half, ignore_errors=True)
+        else:
+            half.unlink(missing_ok=True)
 
 
 def _fsync(path: Path) -> None:

@@ -72,10 +72,12 @@ HOSTILE = (
     "javascript:window.hacked=4",
     "\u202eright to left \U0001f4a5 <b>",
 )
-# Each hostile text as name, description, domain, owner, version, agent, model and key of an unlisted prompt.
+# Each hostile text as name, description, domain, owner, texts (one of them of some 10 MB), version, agent, model
+# and key of an unlisted prompt.
 _HOSTILE = """
 update raw.prompts set display_name = %(text)s, description = %(text)s, domain = %(text)s, suite = %(text)s,
-    owner = %(text)s, compliance_tags = array[%(text)s]
+    owner = %(text)s, compliance_tags = array[%(text)s], system_prompt = %(text)s,
+    prompt_starter = %(text)s, user_prompt_template = repeat(%(text)s || chr(10), 200000)
 where prompt_id = (select prompt_id from raw.prompts order by prompt_id offset %(n)s limit 1);
 update raw.agents set name = %(text)s, display_name = %(text)s
 where agent_id = (select agent_id from raw.agents order by agent_id offset %(n)s limit 1);

@@ -6,10 +6,11 @@ The page and the digest mail render this same view. Pure: frames in, one frozen 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 
@@ -30,10 +31,30 @@ from reports.metrics import (
     Tone,
 )
 from reports.options import PERIOD_DAYS, PERIODS, Period, ReportOptions
-from reports.views.common import Alert, Page, Trust, alerts, page, prompt_href, prompt_name, trust
+from reports.views.common import (
+    Advice,
+    Alert,
+    Event,
+    Page,
+    Trust,
+    alerts,
+    page,
+    prompt_href,
+    prompt_name,
+    trust,
+)
 
 _MOST_NEWS = 6
 _MOST_MOVERS = 2
+_MOST_ADVICE = 4
+# Of what is new since the last report, so many of each kind; the kinds of changes of alerts, in their order.
+_MOST_OF_A_KIND = 3
+_CHANGES: tuple[tuple[tuple[str, ...], Tone, str], ...] = (
+    (("opened", "reopened"), "bad", "alert opened"),
+    (("escalated",), "bad", "alert got worse"),
+    (("eased",), "good", "alert eased"),
+    (("resolved",), "good", "alert resolved"),
+)
 # Standard errors: 99 %, not 95, since every prompt of the library is tested at once.
 _SURE = 2.58
 
@@ -122,7 +143,10 @@ class PeriodOverview:
 
 @dataclass(frozen=True)
 class Overview:
-    """The whole page. ``library_empty`` and ``usage_empty`` say that there never was a prompt, or a use."""
+    """The whole page. ``library_empty`` and ``usage_empty`` say that there never was a prompt, or a use.
+
+    ``since`` is what is new since the report before, ``since_when`` which one that was.
+    """
 
     page: Page
     periods: tuple[PeriodOverview, ...]
@@ -131,6 +155,9 @@ class Overview:
     alert_counts: tuple[tuple[str, int], ...]
     resolved_lately: int
     trust: Trust
+    since: tuple[News, ...]
+    since_when: str
+    advice: tuple[Advice, ...]
     library_empty: bool
     usage_empty: bool
 
@@ -243,6 +270,12 @@ def _headline(row: Mapping[str, Any], period: Period) -> str:
     return f"{lead}; success {'up' if moved.direction == 'up' else 'down'} {points} to {fmt.percent(rate)}."
 
 
+def _beyond_chance(now: float, after: int, then: float, before: int) -> bool:
+    """Whether shares of ``after`` and ``before`` outcomes differ: the test of two proportions, pooled."""
+    pooled = (then * before + now * after) / (before + after)
+    return abs(now - then) > _SURE * math.sqrt(pooled * (1 - pooled) * (1 / before + 1 / after))
+
+
 def _movers(rows: Sequence[Mapping[str, Any]], when: str) -> list[News]:
     """Prompts whose success differs from before by more than chance, those that most people feel first."""
     moved = []
@@ -251,9 +284,8 @@ def _movers(rows: Sequence[Mapping[str, Any]], when: str) -> list[News]:
         before, after = row["previous_usage_count"] or 0, row["outcome_count"] or 0
         if then is None or now is None or min(before, after) < fmt.THIN_SAMPLE:
             continue
-        # Two proportions, pooled. Uses stand for the outcomes before, which the summary does not keep.
-        pooled = (then * before + now * after) / (before + after)
-        if abs(now - then) <= _SURE * math.sqrt(pooled * (1 - pooled) * (1 / before + 1 / after)):
+        # Uses stand for the outcomes before, which the summary does not keep.
+        if not _beyond_chance(now, after, then, before):
             continue
         # Weighed by uses: a fall that many people feel comes before a steeper one that few do.
         moved.append(((now - then) * row["usage_count"], row))
@@ -340,6 +372,85 @@ def _news(
     return tuple(news[:_MOST_NEWS])
 
 
+def _day_movers(
+    day: Sequence[Mapping[str, Any]], month: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[float, News]]:
+    """Prompts whose last day's success or cost is out of line with the days of the month before it."""
+    for row in day:
+        longer = month.get(row["prompt_id"])
+        if longer is None:
+            continue
+        now, uses = row["success_rate"], row["outcome_count"] or 0
+        before = (longer["outcome_count"] or 0) - uses
+        if now is not None and min(uses, before) >= fmt.THIN_SAMPLE:
+            then = ((longer["success_count"] or 0) - (row["success_count"] or 0)) / before
+            if _beyond_chance(now, uses, then, before):
+                word, tone = ("fell", "bad") if now < then else ("rose", "good")
+                yield (
+                    abs(now - then) * row["usage_count"],
+                    News(
+                        f"success {word} to {fmt.percent(now)} ({fmt.sample(uses, 'outcome')}) "
+                        f"from {fmt.percent(then)} in the 29 days before",
+                        "bad" if tone == "bad" else "good",
+                        prompt_href(row),
+                        prompt_name(row),
+                    ),
+                )
+        cost, usual = row["total_cost"], None
+        if cost is not None and longer["total_cost"] is not None:
+            usual = (longer["total_cost"] - cost) / 29
+        if cost is not None and usual and cost > 2 * usual and cost - usual >= 1:
+            yield (
+                cost - usual,
+                News(
+                    f"cost {fmt.money(cost)} on the last day, {cost / usual:.1f} times the "
+                    f"{fmt.money(usual)} of a usual day",
+                    "bad",
+                    prompt_href(row),
+                    prompt_name(row),
+                ),
+            )
+
+
+def _since(
+    by_period: Mapping[str, Sequence[Mapping[str, Any]]],
+    events: Sequence[Event],
+    versions: Sequence[Mapping[str, Any]],
+    options: ReportOptions,
+) -> tuple[News, ...]:
+    """What is new: changes of alerts, new versions, and prompts whose last day was out of line."""
+    first = options.previous_report or options.as_of_date - timedelta(days=1)
+    news = []
+    fresh = [one for one in events if one.on > first]
+    for names, tone, words in _CHANGES:
+        some = [one for one in fresh if one.event in names]
+        for one in some[:_MOST_OF_A_KIND]:
+            severity = f", {one.change}" if one.change else ""
+            news.append(News(f"{words}: {one.rule_label.lower()}{severity}", tone, one.href, one.prompt))
+        if len(some) > _MOST_OF_A_KIND:
+            rest = fmt.plural(len(some) - _MOST_OF_A_KIND, "more alert")
+            news.append(News(f"{rest}: {words}", tone, "alerts.html#events", "Alerts"))
+    known = {row["prompt_id"]: row for row in by_period["month"]}
+    new_versions = [
+        row
+        for row in versions
+        if row["version_created_at"].astimezone(ZoneInfo(options.timezone)).date() > first
+    ]
+    for row in new_versions[:_MOST_OF_A_KIND]:
+        prompt = known.get(row["prompt_id"])
+        if prompt:
+            news.append(
+                News(
+                    f"version {row['prompt_version']}, {fmt.plural(row['usage_count'], 'use')} so far",
+                    "neutral",
+                    prompt_href(prompt),
+                    prompt_name(prompt),
+                )
+            )
+    moved = sorted(_day_movers(by_period["day"], known), key=lambda pair: -pair[0])
+    return (*news, *(one for _, one in moved[:_MOST_OF_A_KIND]))
+
+
 def performers(
     rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Mapping[str, Any]]
 ) -> tuple[Performer, ...]:
@@ -402,8 +513,15 @@ def overview(
     daily: pd.DataFrame,
     quality: pd.DataFrame,
     options: ReportOptions,
+    events: Sequence[Event] = (),
+    versions: Sequence[Mapping[str, Any]] = (),
+    advice: Sequence[Advice] = (),
 ) -> Overview:
-    """The overview of all periods from the frames of :class:`reports.marts.Marts`."""
+    """The overview of all periods from the frames of :class:`reports.marts.Marts`.
+
+    ``events``, ``versions`` (rows of `prompt_version_performance`) and ``advice`` are the page's alone: mails
+    go without them.
+    """
     as_of_date = options.as_of_date
     metrics = {row["period"]: row for row in records(dashboard)}
     by_period: dict[str, list[dict[str, Any]]] = {period: [] for period in PERIODS}
@@ -453,6 +571,13 @@ def overview(
             for one in all_alerts
         ),
         trust=trust(quality, options),
+        since=_since(by_period, events, versions, options),
+        since_when=(
+            f"since the report of {fmt.day(options.previous_report)}"
+            if options.previous_report
+            else f"on {fmt.day(as_of_date)}; there is no report before it"
+        ),
+        advice=tuple(advice[:_MOST_ADVICE]),
         library_empty=not any(row["total_prompts"] for row in metrics.values()),
         usage_empty=not days,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from orchestration.warehouse import Warehouse
@@ -73,6 +74,79 @@ def test_no_page_scrolls_sideways_complains_or_asks_any_host(
             for holder in page.locator("[data-chart]:visible").all():
                 expect(holder.locator("svg")).to_be_visible()
             assert page.evaluate("document.documentElement.scrollWidth") <= width, file.name
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+def test_axe_finds_nothing_serious(
+    browser: Browser, report: Path, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    # bypass_csp: axe is put into the page, which the page itself forbids
+    viewport = {"width": width, "height": 900}
+    files = [report.parent / "index.html", *_files(report)]
+    with opened(browser, files[1], viewport=viewport, color_scheme=scheme, bypass_csp=True) as page:
+        for file in files:
+            page.goto(file.as_uri())
+            for holder in page.locator("[data-chart]:visible").all():
+                expect(holder.locator("svg")).to_be_visible()
+            found = Axe().run(page).response["violations"]
+            serious = [one for one in found if one["impact"] in ("serious", "critical")]
+            assert not serious, f"{file.name}: {[(one['id'], one['nodes'][0]['html']) for one in serious]}"
+
+
+@pytest.mark.parametrize("name", ["performance", "analytics"])
+def test_every_period_of_a_page_draws_its_charts(browser: Browser, report: Path, name: str) -> None:
+    with opened(browser, report / f"{name}.html") as page:
+        for period in ("day", "week", "quarter", "year", "all"):
+            page.locator(f"[data-choose={period}]").click()
+            expect(page.locator("[data-period]:visible")).to_have_attribute("data-period", period)
+            for holder in page.locator("[data-chart]:visible").all():
+                expect(holder.locator("svg")).to_be_visible()
+
+
+def test_the_lines_of_segments_show_the_metric_that_is_chosen(browser: Browser, report: Path) -> None:
+    with opened(browser, report / "performance.html") as page:
+        expect(page.locator("[data-chart=domain-success] svg")).to_be_visible()
+        page.get_by_role("button", name="95th percentile", exact=True).click()
+        expect(page.locator("[data-chart=domain-success]")).to_be_hidden()
+        expect(page.locator("[data-chart=domain-p95] svg")).to_be_visible()
+
+
+def test_the_tabs_lead_to_each_other_and_to_all_reports(browser: Browser, report: Path) -> None:
+    with opened(browser, report / "index.html") as page:
+        for name in ("Prompts", "Performance", "Analytics", "Alerts", "Settings", "Overview"):
+            page.get_by_role("navigation", name="Report").get_by_role("link", name=name).press("Enter")
+            current = page.locator("nav [aria-current=page]")
+            expect(current).to_have_text(name)
+            expect(page.get_by_role("heading", level=1).filter(visible=True)).to_have_count(1)
+
+
+def test_the_events_of_alerts_are_those_of_the_period(browser: Browser, report: Path) -> None:
+    with opened(browser, report / "alerts.html") as page:
+        page.locator("[data-choose=all]").click()
+        everything = page.locator("[data-events] > li:visible").count()
+        page.locator("[data-choose=day]").click()
+        shown = page.locator("[data-events] > li:visible")
+        assert 0 < shown.count() <= everything
+        for event in shown.all():
+            assert event.get_attribute("data-on") == report_life.AS_OF.isoformat()
+
+
+def test_prompts_stand_side_by_side_in_the_chosen_period(browser: Browser, report: Path) -> None:
+    with opened(browser, report / "analytics.html") as page:
+        place = page.locator("[data-compare]")
+        place.scroll_into_view_if_needed()
+        page.locator("[data-compared][data-ready=month]").wait_for()
+        expect(place.locator("thead th")).to_have_count(3)
+        place.get_by_label("Third prompt").fill("Ticket triage 2")
+        place.get_by_label("Third prompt").press("Enter")
+        place.get_by_label("Third prompt").blur()
+        expect(place.locator("thead th")).to_have_count(4)
+        expect(place.locator("thead th").last).to_contain_text("Ticket triage 2")
+        place.get_by_label("Third prompt").fill("no such prompt")
+        place.get_by_label("Third prompt").blur()
+        expect(place.get_by_label("Third prompt")).to_have_attribute("aria-invalid", "true")
+        page.locator("[data-choose=week]").click()
+        page.locator("[data-compared][data-ready=week]").wait_for()
 
 
 def test_the_default_period_is_shown_first_and_the_switch_shows_the_others(
@@ -146,6 +220,34 @@ def test_the_table_is_searched_filtered_and_sorted_in_place(browser: Browser, re
             for cell in page.locator("#prompts td[data-label=Uses]").all_inner_texts()
         ]
         assert uses == sorted(uses, reverse=True)
+
+
+def test_a_reader_chooses_the_columns_and_keeps_them(browser: Browser, report: Path) -> None:
+    with opened(browser, report / "prompts.html") as page:
+        page.locator("#prompts[data-ready]").wait_for()
+        page.get_by_text("Columns", exact=True).click()
+        page.get_by_label("Median time").check()
+        page.get_by_label("Rating").uncheck()
+        heads = page.locator("#prompts thead th")
+        expect(heads).to_have_text(
+            ["Prompt", "Health", "Uses ▾", "Success", "Response", "Cost", "Median time"]
+        )
+        page.reload()
+        expect(heads).to_contain_text(["Prompt", "Health", "Uses", "Success", "Response", "Cost", "Median"])
+
+
+def test_filters_narrow_each_other_and_are_cleared_together(browser: Browser, report: Path) -> None:
+    with opened(browser, report / "prompts.html") as page:
+        everything = page.locator("[data-result]")
+        expect(everything).to_contain_text("All ")
+        page.get_by_label("Complexity").select_option("basic")
+        basic = len(_names(page))
+        page.get_by_label("Tag", exact=True).select_option("pii")
+        tagged = len(_names(page))
+        page.get_by_label("Health", exact=True).first.select_option("healthy")
+        assert basic > tagged > len(_names(page))
+        page.get_by_role("button", name="Clear").click()
+        expect(everything).to_contain_text("All ")
 
 
 def test_prompts_without_a_value_come_last_whichever_way_it_is_sorted(browser: Browser, report: Path) -> None:

@@ -275,7 +275,12 @@ def test_a_failure_half_way_leaves_the_old_report_as_it_was(
     with pytest.raises(ReportError, match="No space left on device"):
         render_report(connection, tmp_path, options(title="Another title"))
     assert content(before.path) == kept
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", AS_OF.isoformat(), "latest"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".lock",
+        AS_OF.isoformat(),
+        "index.html",
+        "latest",
+    ]
 
 
 @pytest.mark.parametrize("exchange", [True, False])
@@ -293,7 +298,12 @@ def test_a_report_of_the_same_date_is_replaced_whole(
     assert second.path == first.path
     assert not (second.path / "digest.eml").exists()
     assert "A new title" in (second.path / "index.html").read_text(encoding="utf-8")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", AS_OF.isoformat(), "latest"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".lock",
+        AS_OF.isoformat(),
+        "index.html",
+        "latest",
+    ]
 
 
 def test_the_same_marts_make_the_same_files(connection: psycopg.Connection[Any], tmp_path: Path) -> None:
@@ -318,6 +328,7 @@ def test_what_a_killed_render_left_is_cleared_and_the_old_report_comes_back(
         ".lock",
         EARLIER.isoformat(),
         AS_OF.isoformat(),
+        "index.html",
         "latest",
     ]
 
@@ -346,6 +357,22 @@ def test_latest_is_a_copy_where_links_are_not_to_be_had(
     assert content(latest) == content(tmp_path / AS_OF.isoformat())
     assert not render_report(connection, tmp_path, earlier()).is_latest
     assert content(latest) == content(tmp_path / AS_OF.isoformat())
+
+
+def test_the_page_of_all_reports_leads_to_each_with_what_it_said_first(
+    connection: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    render_report(connection, tmp_path, options())
+    kept = content(tmp_path / AS_OF.isoformat())
+    render_report(connection, tmp_path, earlier())
+    assert content(tmp_path / AS_OF.isoformat()) == kept
+    index = tmp_path / "index.html"
+    hrefs = [attributes.get("href") for tag, attributes in Elements(index).found if tag == "a"]
+    assert hrefs == ["latest/index.html", f"{AS_OF}/index.html", f"{EARLIER}/index.html"]
+    headline = json.loads((tmp_path / f"{EARLIER}/report.json").read_text())["headline"]
+    assert headline in index.read_text(encoding="utf-8")
+    newest = render_report(connection, tmp_path, options()).path / "index.html"
+    assert "Since the report of 9 Feb 2026" in newest.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

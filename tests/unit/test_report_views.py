@@ -197,6 +197,38 @@ def test_a_top_performer_says_why_it_is_there() -> None:
     )
 
 
+def test_what_is_new_since_the_last_report_is_said_whatever_the_period() -> None:
+    def prompt(uses: int, successes: int, cost: float, period: str) -> dict[str, Any]:
+        rate = successes / uses
+        return {"prompt_id": "p", "period": period, "usage_count": uses, "outcome_count": uses} | {
+            "success_count": successes, "success_rate": rate, "total_cost": cost,
+        }  # fmt: skip
+
+    yesterday = AS_OF - timedelta(days=1)
+    version = {"prompt_id": "p", "prompt_version": "3", "usage_count": 7}
+    shown = view(
+        summary=frames.summary(prompt(100, 40, 9.0, "day"), prompt(1000, 850, 38.0, "month")),
+        events=common.events(
+            frames.events(
+                {"prompt_id": "p", "severity": "high", "event_on": yesterday, "alert_id": "old"},
+                {"prompt_id": "p", "severity": "high"},
+                {"prompt_id": "q", "event": "resolved", "previous_severity": "low"},
+            ),
+            {},
+        ),
+        versions=[version | {"version_created_at": datetime(2026, 3, 1, 9, tzinfo=UTC)}],
+        options=frames.options(previous_report=yesterday),
+    )
+    assert shown.since_when == "since the report of 28 Feb 2026"
+    assert [(item.link, item.text) for item in shown.since] == [
+        ("p", "alert opened: slow response, high"),
+        ("q", "alert resolved: slow response, low"),
+        ("p", "version 3, 7 uses so far"),
+        ("p", "success fell to 40.0\u202f% (100 outcomes) from 90.0\u202f% in the 29 days before"),
+        ("p", "cost $9.00 on the last day, 9.0 times the $1.00 of a usual day"),
+    ]
+
+
 def test_an_empty_warehouse_is_told_from_a_quiet_day() -> None:
     nothing = view(dashboard=frames.dashboard(total_prompts=0), daily=frames.daily())
     assert nothing.usage_empty
@@ -267,6 +299,9 @@ def test_an_alert_s_values_are_written_in_the_unit_of_its_metric(
     values = {"metric": metric, "comparator": comparator, "observed_value": observed, "threshold": threshold}
     page = alerts_page(
         alert_rows=frames.alerts({"alert_id": "1", "prompt_id": None, "prompt_name": "app"} | values),
+        evidence=frames.evidence(),
+        item_rows=frames.action_items(),
+        events=(),
         prompts={},
         options=frames.options(),
     )
