@@ -72,7 +72,7 @@ HOSTILE = (
     "javascript:window.hacked=4",
     "\u202eright to left \U0001f4a5 <b>",
 )
-# Each hostile text as name, description, domain, owner, texts (one of them of some 10 MB), version, agent, model
+# Each hostile text as name, description, domain, owner, texts (one of some 10 MB), version, agent, model
 # and key of an unlisted prompt.
 _HOSTILE = """
 update raw.prompts set display_name = %(text)s, description = %(text)s, domain = %(text)s, suite = %(text)s,
