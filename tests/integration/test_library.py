@@ -320,6 +320,30 @@ def test_a_change_that_the_application_swallows_is_told_and_the_others_are_not_m
     assert len(library.history()) == 2
 
 
+def test_a_change_whose_session_is_killed_half_way_leaves_nothing(
+    library: Library, module_warehouse: Warehouse
+) -> None:
+    for name in ("a", "b", "c"):
+        make(library, name, domain="x")
+    before = library.find()
+    with module_warehouse.connect(autocommit=True) as theirs:
+        theirs.execute(
+            """
+            create function shop.die() returns trigger language plpgsql as
+                'begin perform pg_terminate_backend(pg_backend_pid()); return new; end';
+            create trigger die before update on shop.prompts for each row when (old.name = 'b')
+            execute function shop.die();
+            """
+        )
+        with pytest.raises(PrismError, match="the application's database says: terminating connection"):
+            library.bulk(before, lambda _: {"domain": "y"}, by=BY)
+        theirs.execute("drop function shop.die cascade")
+    with module_warehouse.connect() as anew:
+        again = Library(anew, "shop", library.sandbox, "shop")
+        assert again.find() == before
+        assert len(again.history()) == 3
+
+
 def test_a_change_says_which_variables_its_template_needs_now(library: Library) -> None:
     make(library, "triage", user_prompt_template="{{ text }} {{ style }}")
     done = library.edit(
