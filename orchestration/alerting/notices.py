@@ -1,9 +1,10 @@
 """Notices of alerts: each change that matters, to each recipient once, in one message a recipient and night.
 
-A change is told when an alert opens (again), escalates or is resolved, unless somebody has made it quiet by
-then. What was told to whom stands in ``ops.notice_events``, written with the message and before anything is
-sent, so that neither a rerun nor a kill sends a change twice or loses one. Mails leave by the outbox
-(`reports.outbox`), chats by ``ops.notices``, whose states are the outbox's.
+A change is told when an alert opens (again, be it that a snooze is over or that a resolve did not help),
+escalates or is resolved, unless somebody has made it quiet by then. What was told to whom stands in
+``ops.notice_events``, written with the message and before anything is sent, so that neither a rerun nor a kill
+sends a change twice or loses one. Mails leave by the outbox (`reports.outbox`), chats by ``ops.notices``, whose
+states are the outbox's.
 
 It knows the ledger; how messages look is for `reports`, and which service is behind a URL for `chat`.
 """
@@ -25,7 +26,7 @@ from orchestration import builds, mailing
 from orchestration.alerting import actions, chat
 from orchestration.alerting.actions import Alert
 from orchestration.alerting.routing import Recipient, Subject, quiet_until, recipients
-from orchestration.alerting.states import Episode, state_of
+from orchestration.alerting.states import Episode, state_of, woke_on
 from orchestration.errors import PrismError
 from orchestration.settings import Settings
 from orchestration.warehouse import Warehouse
@@ -110,9 +111,10 @@ def _plan(
     """The messages that are due, without looking at the hour, and remarks on who can't be told."""
     wanted = settings.config.alerts
     as_of_date = build.as_of_date
+    since = as_of_date - timedelta(days=NEWS_DAYS - 1)
     with reading(connection, builds.MARTS, as_of_date) as marts:
         frame, library = marts.alerts(), marts.prompts()
-        events = records(marts.alert_events(as_of_date - timedelta(days=NEWS_DAYS - 1)))
+        events = records(marts.alert_events(since))
         everything = actions.list_alerts(
             connection, now=now, zone=settings.zone, wanted=actions.Filter(states=actions.STATES)
         )
@@ -126,9 +128,17 @@ def _plan(
     due: dict[Recipient, list[Change]] = {}
     why: dict[Recipient, str] = {}
     remarks: dict[str, None] = {}
-    for event in events:
-        alert = alerts[event["alert_id"]]
-        change = Change(alert.alert_id, event["event_on"], event["event"], event["previous_severity"])
+    changes = [
+        Change(event["alert_id"], event["event_on"], event["event"], event["previous_severity"])
+        for event in events
+    ]
+    changes += [
+        Change(alert.alert_id, woke, "reopened", None)
+        for alert in everything
+        if (woke := woke_on(_firing(alert), alert.history)) and since <= woke <= as_of_date
+    ]
+    for change in changes:
+        alert = alerts[change.alert_id]
         if not _is_news(change, alert, today):
             continue
         over = change.event == "resolved"
@@ -178,8 +188,12 @@ def _is_news(change: Change, alert: Alert, today: date) -> bool:
     """Whether a change is told at all: it is of a kind that is, still so, and nobody has made it quiet."""
     if change.event not in _TOLD or (change.event == "resolved") != (alert.resolved_on is not None):
         return False
-    firing = Episode(alert.severity, alert.period, None, alert.as_of_date)
-    return state_of(firing, alert.history, today) == "open"
+    return state_of(_firing(alert), alert.history, today) == "open"
+
+
+def _firing(alert: Alert) -> Episode:
+    """The alert as if its rule still fired: what people did about it is looked at by itself."""
+    return Episode(alert.severity, alert.period, None, alert.as_of_date)
 
 
 def _key(change: Change) -> _Key:

@@ -82,3 +82,14 @@ def reopens_on(resolve: Action, period: str) -> date | None:
     """The first as-of date whose whole window lies after a resolve; None for the period of all days."""
     days = next((days for known, days in PERIOD_DAYS.items() if known == period), None)
     return None if days is None else resolve.acted_on + timedelta(days=days)
+
+
+def woke_on(episode: Episode, history: Iterable[Action]) -> date | None:
+    """The as-of date from which on an alert is open again by itself that somebody had made quiet: the eve of
+    the day that a snooze ends, or :func:`reopens_on`. None for what nobody had, or what has escalated."""
+    last = last_standing(history)
+    if last is None or SEVERITIES.index(episode.severity) > SEVERITIES.index(last.severity):
+        return None
+    if last.action == "snooze" and last.until_on is not None:
+        return last.until_on - timedelta(days=1)
+    return reopens_on(last, episode.period) if last.action == "resolve" else None

@@ -303,6 +303,25 @@ def test_what_somebody_knows_of_is_quiet_until_it_escalates(
     assert "HIGH · ESCALATED FROM LOW · prompt aaaa-1" in hook.texts[1]
 
 
+def test_what_wakes_by_itself_is_told_again_and_once(
+    life: Life, house: House, hook: Webhook, marts: Warehouse
+) -> None:
+    said: dict[str, Any] = {"by": "ann", "now": NOW, "zone": house.settings.zone}
+    life.night(DAY, ("aaaa-1", "opened", "low"), ("aaaa-2", "opened", "low"))
+    with marts.connect(autocommit=True) as connection:
+        actions.snooze(connection, ["aaaa-1"], until_on=DAY + timedelta(days=3), **said)
+        actions.resolve(connection, ["aaaa-2"], **said)
+    told = []
+    for back in (0, 1, 2, 3, 30, 31, 32):
+        day = DAY + timedelta(days=back)
+        life.night(day)
+        house.tell(at(day))
+        told.append([text for text in hook.texts if str(day) in text.splitlines()[0]])
+    found = {back: some for back, some in zip((0, 1, 2, 3, 30, 31, 32), told, strict=True) if some}
+    assert list(found) == [2, 31]
+    assert "LOW · AGAIN · prompt aaaa-1" in found[2][0] and "LOW · AGAIN · prompt aaaa-2" in found[31][0]
+
+
 def test_an_end_is_told_to_those_alone_who_heard_of_the_beginning(
     life: Life, house: House, hook: Webhook
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestration.alerting.states import Action, Episode, Kind, State, state_of
+from orchestration.alerting.states import Action, Episode, Kind, State, state_of, woke_on
 
 AS_OF = date(2026, 11, 21)
 TODAY = AS_OF + timedelta(days=1)
@@ -71,3 +71,12 @@ def test_a_rule_that_no_longer_fires_resolves_whatever_was_done() -> None:
     over = episode(resolved_on=AS_OF)
     for history in ([], [did("acknowledge")], [did("resolve"), did("reopen")]):
         assert state_of(over, history, TODAY) == "resolved"
+
+
+def test_what_was_quiet_and_is_open_again_says_since_which_night() -> None:
+    snoozed = did("snooze", until_on=TODAY + timedelta(days=3))
+    assert woke_on(episode(), [snoozed]) == TODAY + timedelta(days=2)  # whose night is the next morning
+    assert woke_on(episode(), [did("resolve")]) == TODAY + timedelta(days=30)
+    for history in ([], [did("acknowledge")], [snoozed, did("reopen")]):
+        assert woke_on(episode(), history) is None
+    assert woke_on(episode("high"), [snoozed]) is None  # an escalation is told as one
