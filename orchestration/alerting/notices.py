@@ -2,9 +2,9 @@
 
 A change is told when an alert opens (again, be it that a snooze is over or that a resolve did not help),
 escalates or is resolved, unless somebody has made it quiet by then. What was told to whom stands in
-``ops.notice_events``, written with the message and before anything is sent, so that neither a rerun nor a kill
-sends a change twice or loses one. Mails leave by the outbox (`reports.outbox`), chats by ``ops.notices``, whose
-states are the outbox's.
+``ops.notice_events``, written with the message and before anything is sent, so that neither a rerun nor a
+kill sends a change twice or loses one. Mails leave by the outbox (`reports.outbox`), chats by
+``ops.notices``, whose states are the outbox's.
 
 It knows the ledger; how messages look is for `reports`, and which service is behind a URL for `chat`.
 """
@@ -82,14 +82,7 @@ def notify(
         return Notified(("Notices: none, prism.yaml has no routes (alerts.routes).",), 0)
     until = quiet_until(wanted.quiet_hours, settings.alerts_zone, now)
     with warehouse.connect(autocommit=True) as connection:
-        build = builds.latest(connection, builds.MARTS)
-        if build is None or build.state != "green":
-            state = "there is none" if build is None else f"it is {build.state}"
-            raise PrismError(
-                f"nobody is told of alerts without a good build, and of the newest {state}",
-                where="marts",
-                mend="Mend what failed, if anything, and run: prism run",
-            )
+        build = _good_build(connection)
         messages, remarks = _plan(connection, settings, build, now)
         if dry_run:
             lines = [f"would tell {_where(one)}: {one.view.headline} ({one.why})" for one in messages]
@@ -105,6 +98,18 @@ def notify(
     return Notified((*remarks, *(sent or ["Notices: nothing was due."])), unsent)
 
 
+def _good_build(connection: psycopg.Connection[Any]) -> builds.Build:
+    build = builds.latest(connection, builds.MARTS)
+    if build is None or build.state != "green":
+        state = "there is none" if build is None else f"it is {build.state}"
+        raise PrismError(
+            f"nobody is told of alerts without a good build, and of the newest {state}",
+            where="marts",
+            mend="Mend what failed, if anything, and run: prism run",
+        )
+    return build
+
+
 def _plan(
     connection: psycopg.Connection[Any], settings: Settings, build: builds.Build, now: datetime
 ) -> tuple[list[Message], list[str]]:
@@ -113,6 +118,7 @@ def _plan(
     as_of_date = build.as_of_date
     since = as_of_date - timedelta(days=NEWS_DAYS - 1)
     with reading(connection, builds.MARTS, as_of_date) as marts:
+        _good_build(connection)  # one that began meanwhile has left its marts half new in this snapshot
         frame, library = marts.alerts(), marts.prompts()
         events = records(marts.alert_events(since))
         everything = actions.list_alerts(
@@ -168,18 +174,18 @@ def _plan(
     messages = [
         Message(
             recipient,
-            tuple(changes),
+            tuple(own),
             notice(
                 alert_rows=frame,
                 prompts=prompts,
-                changes=changes,
+                changes=own,
                 options=options,
                 most=wanted.most,
                 reason=f"You get this by {why[recipient]} of alerts.routes in prism.yaml.",
             ),
             why[recipient],
         )
-        for recipient, changes in sorted(due.items())
+        for recipient, own in sorted(due.items())
     ]
     return messages, list(remarks)
 
