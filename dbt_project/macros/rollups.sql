@@ -12,6 +12,18 @@
 {% endmacro %}
 
 
+{#- The same for rollups by month: the months that hold a touched day. -#}
+{% macro delete_touched_months() %}
+    {%- set touched_days = ref('int_touched_days') -%}
+    {%- if is_incremental() -%}
+        delete from {{ this }}
+        where month_start in (
+            select date_trunc('month', usage_date)::date from {{ touched_days }}
+        )
+    {%- endif -%}
+{% endmacro %}
+
+
 {#- What the last runs incorporated, or none before the first. The table is written at
     the end of a run and read at the beginning of the next, so it can't be a ref. -#}
 {% macro incorporated_batches() %}
@@ -39,5 +51,40 @@
         {%- if not (flags.FULL_REFRESH or missing) %}
         where timezone <> '{{ var("timezone") }}'
         {%- endif -%}
+    {%- endif -%}
+{% endmacro %}
+
+
+{#- An index that tables made by an older version get, too: dbt's `indexes` are for tables
+    that it makes anew. To stand in a config, so it gives the statement as it is rendered
+    later. -#}
+{% macro index_by(columns) -%}
+    {{ return(
+        'create index if not exists "{{ this.identifier }}_by_' ~ columns[0]
+        ~ '" on {{ this }} (' ~ columns | join(', ') ~ ')'
+    ) }}
+{%- endmacro %}
+
+
+{#- The last visits as the last runs left them, or none before the first and on a full
+    refresh, when they are made whole. Like int_incorporated_batches no ref. -#}
+{% macro known_visitors() %}
+    {{ return(adapter.get_relation(
+        this.database, 'intermediate', 'int_prompt_visitors'
+    ) if execute and not flags.FULL_REFRESH else none) }}
+{% endmacro %}
+
+
+{#- In the transaction that writes the last visits of those who came or went anew. -#}
+{% macro delete_touched_visitors() %}
+    {%- set touched_visitors = ref('int_touched_visitors') -%}
+    {%- if is_incremental() -%}
+        delete from {{ this }} as known
+        using {{ touched_visitors }} as touched
+        where
+            known.prompt_key = touched.prompt_key
+            and known.visitor_key = touched.visitor_key
+            and known.kind = touched.kind
+            and known.source = touched.source
     {%- endif -%}
 {% endmacro %}

@@ -1,28 +1,28 @@
-{#- Uses by domain, by model, by agent and all together, in one pass: `keys` are grouped
-    by in each; these are the grouping sets, the scope and the segment of a row. -#}
-{% macro segment_sets(keys) -%}
-    grouping sets (
-        ({{ keys }}),
-        ({{ keys }}, domain),
-        ({{ keys }}, model),
-        ({{ keys }}, agent_name)
-    )
-{%- endmacro %}
-
-
-{% macro segment_scope() -%}
-    case
-        when grouping(domain) = 0 then 'domain'
-        when grouping(model) = 0 then 'model'
-        when grouping(agent_name) = 0 then 'agent'
-        else 'all'
-    end
-{%- endmacro %}
-
-
-{#- Null of all, and of uses without a domain, a known model or an agent. -#}
-{% macro segment_name() -%}
-    coalesce(domain, model, agent_name)
+{#- The totals of `table` (`totals` or `times`) that are of a segment, by `keys`: all,
+    each model as it stands there, each domain of the prompts, each agent by its name.
+    `sums` is what is added up. -#}
+{% macro segments_of(table, keys, sums) -%}
+    {%- set segments = {
+        'all': ('null::text', none),
+        'model': (table ~ '.model', none),
+        'agent': ('agent_keys.agent_name', ('left', 'agent_keys', 'agent_key', 'agent_key')),
+        'domain': ('prompt_keys.domain', ('inner', 'prompt_keys', 'prompt_key', 'prompt_key')),
+    } -%}
+    {%- for scope, (segment, joined) in segments.items() %}
+    select
+        {{ keys }},
+        '{{ scope }}' as scope,
+        {{ segment }} as segment,
+        {{ sums }}
+    from {{ table }}
+    {%- if joined %}
+    {{ joined[0] }} join {{ joined[1] }}
+        on {{ table }}.{{ joined[2] }} = {{ joined[1] }}.{{ joined[3] }}
+    {%- endif %}
+    where {{ table }}.breakdown = '{{ 'prompt' if scope == 'domain' else scope }}'
+    group by {{ keys }}, segment
+    {{ 'union all' if not loop.last }}
+    {%- endfor %}
 {%- endmacro %}
 
 

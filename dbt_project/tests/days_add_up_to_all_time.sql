@@ -1,9 +1,10 @@
-{{ config(meta={'dagster': {'ref': {'name': 'prompt_usage_daily'}}}) }}
+{{ config(meta={'dagster': {'ref': {'name': 'usage_daily_totals'}}}) }}
 
 -- Business reason: the daily mart feeds every chart, the summary every table; a page that
 -- shows both must show the same numbers.
 with usage_daily as (
-    select * from {{ ref('prompt_usage_daily') }}
+    select * from {{ ref('usage_daily_totals') }}
+    where scope = 'prompt'
 ),
 
 summary as (

@@ -7,7 +7,8 @@ with trends as (
 ),
 
 usage_daily as (
-    select * from {{ ref('prompt_usage_daily') }}
+    select * from {{ ref('usage_daily_totals') }}
+    where scope = 'all'
 ),
 
 sums as (

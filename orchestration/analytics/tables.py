@@ -23,40 +23,32 @@ _CHUNK = 50_000
 TABLES = ("usage_forecasts", "prompt_comparisons", "cost_anomalies")
 
 _SERIES = """
-with first_days as (
-    select
-        prompt_id,
-        min(usage_date) as first_used_on
-    from {daily}
-    where usage_date <= %(as_of_date)s
-    group by prompt_id
-)
-
 select
-    daily.prompt_id,
-    daily.usage_date,
-    first_days.first_used_on,
-    sum(daily.usage_count) as usage_count,
-    sum(daily.outcome_count) as outcome_count,
-    sum(daily.success_count) as success_count,
-    sum(daily.priced_count) as priced_count,
-    sum(daily.total_cost) as total_cost
-from {daily} as daily
-inner join first_days on daily.prompt_id = first_days.prompt_id
-where daily.usage_date > %(as_of_date)s::date - %(days)s and daily.usage_date <= %(as_of_date)s
-group by daily.prompt_id, daily.usage_date, first_days.first_used_on
+    totals.prompt_id,
+    totals.usage_date,
+    prompts.first_used_on,
+    totals.usage_count,
+    totals.outcome_count,
+    totals.success_count,
+    totals.priced_count,
+    totals.total_cost
+from {totals} as totals
+inner join {prompts} as prompts on totals.prompt_id = prompts.prompt_id
+where
+    totals.scope = 'prompt'
+    and totals.usage_date > %(as_of_date)s::date - %(days)s
+    and totals.usage_date <= %(as_of_date)s
 """
 
 _VERSIONS = """
 select
     prompt_id,
     prompt_version,
-    min(usage_date) as first_used_on,
-    max(usage_date) as last_used_on,
+    first_used_on,
+    last_used_on,
     {sums}
-from {daily}
-where usage_date <= %(as_of_date)s and prompt_version is not null
-group by prompt_id, prompt_version
+from {versions}
+where prompt_version is not null and usage_count > 0
 """
 
 _EXPERIMENTS = """
@@ -80,11 +72,13 @@ select
     usage_date,
     prompt_id,
     model,
-    sum(priced_count) as priced_count,
-    sum(total_cost) as total_cost
-from {daily}
-where usage_date > %(as_of_date)s::date - %(days)s and usage_date <= %(as_of_date)s
-group by usage_date, prompt_id, model
+    priced_count,
+    total_cost
+from {totals}
+where
+    scope = 'model'
+    and usage_date > %(as_of_date)s::date - %(days)s
+    and usage_date <= %(as_of_date)s
 """
 
 
@@ -96,13 +90,14 @@ def refresh(
     One transaction, which is committed by whoever opened ``connection``. Of other dates only the newest is
     kept: it is what the marts hold while an older date is built beside them.
     """
-    daily = sql.Identifier(marts_schema, "prompt_usage_daily")
+    totals = sql.Identifier(marts_schema, "usage_daily_totals")
+    prompts = sql.Identifier(marts_schema, "prompts")
     with connection.transaction():
         results = {
             "usage_forecasts": forecasts.usage_forecasts(
                 _copied(
                     connection,
-                    sql.SQL(_SERIES).format(daily=daily),
+                    sql.SQL(_SERIES).format(totals=totals, prompts=prompts),
                     as_of_date=as_of_date,
                     days=forecasts.WINDOW_DAYS,
                 ),
@@ -112,7 +107,7 @@ def refresh(
             "cost_anomalies": anomalies.cost_anomalies(
                 _copied(
                     connection,
-                    sql.SQL(_COSTS).format(daily=daily),
+                    sql.SQL(_COSTS).format(totals=totals),
                     as_of_date=as_of_date,
                     days=anomalies.WINDOW_DAYS,
                 ),
@@ -137,8 +132,13 @@ def _figures(rows: pd.DataFrame, name: str, kinds: str) -> Mapping[str, int]:
 
 def _comparisons(connection: psycopg.Connection, as_of_date: date, marts_schema: str) -> pd.DataFrame:
     daily = sql.Identifier(marts_schema, "prompt_usage_daily")
+    versions = sql.Identifier(marts_schema, "prompt_version_performance")
     sums = sql.SQL(", ").join(
         sql.SQL("coalesce(sum({0}), 0)::double precision as {0}").format(sql.Identifier(column))
+        for column in comparisons.SUFFICIENT
+    )
+    values = sql.SQL(", ").join(
+        sql.SQL("coalesce({0}, 0)::double precision as {0}").format(sql.Identifier(column))
         for column in comparisons.SUFFICIENT
     )
     experiments = _frame(
@@ -147,7 +147,7 @@ def _comparisons(connection: psycopg.Connection, as_of_date: date, marts_schema:
         as_of_date=as_of_date,
     )
     return comparisons.prompt_comparisons(
-        _frame(connection, sql.SQL(_VERSIONS).format(daily=daily, sums=sums), as_of_date=as_of_date),
+        _frame(connection, sql.SQL(_VERSIONS).format(versions=versions, sums=values)),
         _frame(
             connection,
             sql.SQL(_EXPERIMENT_USES).format(daily=daily, sums=sums),

@@ -13,18 +13,21 @@ from orchestration.analytics import tables
 from orchestration.partitions import as_of_date
 from orchestration.resources import Prism
 
-_DAILY = dg.AssetKey(["marts", "prompt_usage_daily"])
+_PROMPTS, _DAILY, _TOTALS, _VERSIONS = (
+    dg.AssetKey(["marts", name])
+    for name in ("prompts", "prompt_usage_daily", "usage_daily_totals", "prompt_version_performance")
+)
 # table of analytics -> the marts it is computed of, and what it holds
 _TABLES = {
     "usage_forecasts": (
-        [_DAILY],
+        [_TOTALS, _PROMPTS],
         "Uses, cost and success rate of the coming 30 days, by prompt and in all, with 80 % intervals.",
     ),
     "prompt_comparisons": (
-        [_DAILY, dg.AssetKey(["seeds", "experiments"])],
+        [_VERSIONS, _DAILY, dg.AssetKey(["seeds", "experiments"])],
         "Each version against the one before, and declared experiments: differences and verdicts.",
     ),
-    "cost_anomalies": ([_DAILY], "Days that cost far more per use than their prompt and model usually do."),
+    "cost_anomalies": ([_TOTALS], "Days that cost far more per use than their prompt and model usually do."),
 }
 
 

@@ -180,7 +180,7 @@ def test_a_rollup_or_a_column_of_one_that_is_missing_is_built_for_every_day(fill
         before = {table: rows(connection, table) for table in ROLLUPS}
     for statement in (
         "alter table intermediate.int_prompt_usage_daily drop column rated_count",
-        "drop table intermediate.int_prompt_users_daily",
+        "drop table intermediate.int_prompt_users_daily cascade",
     ):
         with filled.connect() as connection:
             connection.execute(statement)

@@ -18,9 +18,9 @@ prompt_keys as (
     select * from {{ ref('int_prompt_keys') }}
 ),
 
-usage as (
-    select * from {{ ref('int_prompt_usage_daily') }}
-    where usage_date <= {{ as_of_date() }}
+spans as (
+    select * from {{ ref('int_prompt_spans') }}
+    where breakdown = 'prompt_model'
 ),
 
 anomalies as (
@@ -28,33 +28,35 @@ anomalies as (
     where as_of_date = {{ as_of_date() }}
 ),
 
-days as (
+sections as (
     select
         prompt_keys.prompt_id,
-        usage.model,
+        spans.model,
         {%- for name in counts + sums %}
-        sum(usage.{{ name }}) as {{ name }},
+        sum(spans.{{ name }}) as {{ name }},
         {%- endfor %}
-        usage.usage_date
-    from usage
-    inner join prompt_keys on usage.prompt_key = prompt_keys.prompt_key
-    group by prompt_keys.prompt_id, usage.model, usage.usage_date
+        spans.section_start
+    from spans
+    inner join prompt_keys on spans.prompt_key = prompt_keys.prompt_key
+    group by prompt_keys.prompt_id, spans.model, spans.section_start
 ),
 
 period_sums as (
     select
         periods.as_of_date,
         periods.period,
-        days.prompt_id,
+        sections.prompt_id,
         {%- for name in counts + sums %}
-        sum(days.{{ name }}) as {{ name }},
+        sum(sections.{{ name }}) as {{ name }},
         {%- endfor %}
-        days.model
-    from days
-    inner join periods
-        on days.usage_date between periods.period_start and periods.period_end
+        sections.model
+    from sections
+    inner join periods on sections.section_start >= periods.period_start
     group by
-        periods.as_of_date, periods.period, days.prompt_id, days.model
+        periods.as_of_date,
+        periods.period,
+        sections.prompt_id,
+        sections.model
 ),
 
 period_anomalies as (

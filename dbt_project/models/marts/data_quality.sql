@@ -5,8 +5,8 @@
 ] -%}
 
 with usage as (
-    select * from {{ ref('int_prompt_usage_daily') }}
-    where usage_date <= {{ as_of_date() }}
+    select * from {{ ref('int_prompt_totals_daily') }}
+    where breakdown = 'prompt_source' and usage_date <= {{ as_of_date() }}
 ),
 
 prompt_keys as (

@@ -22,7 +22,9 @@ final as (
         created_at,
         updated_at,
         first_used_at,
-        last_used_at
+        last_used_at,
+        {{ day_of('first_used_at') }} as first_used_on,
+        {{ day_of('last_used_at') }} as last_used_on
     from prompts
 )
 

@@ -11,8 +11,10 @@
 {%- set sums = ['rating_sum', 'response_time_sum_ms', 'total_cost'] %}
 
 with usage as (
-    select * from {{ ref('int_prompt_usage_daily') }}
-    where usage_date between {{ first_day }} and {{ as_of_date() }}
+    select * from {{ ref('int_prompt_totals_daily') }}
+    where
+        breakdown = 'prompt'
+        and usage_date between {{ first_day }} and {{ as_of_date() }}
 ),
 
 prompt_keys as (

@@ -1,7 +1,7 @@
 with usage as (
     select distinct agent_key
-    from {{ ref('int_prompt_usage_daily') }}
-    where agent_key is not null
+    from {{ ref('int_prompt_totals_monthly') }}
+    where breakdown = 'agent' and agent_key is not null
 ),
 
 agents as (

@@ -3,8 +3,9 @@
 with usage as (
     select
         prompt_key,
-        min(source) = max(source) as has_one_source
-    from {{ ref('int_prompt_usage_daily') }}
+        min(first_source) = max(last_source) as has_one_source
+    from {{ ref('int_prompt_totals_monthly') }}
+    where breakdown = 'prompt'
     group by prompt_key
 ),
 
@@ -42,6 +43,7 @@ final as (
         prompt_key,
         prompt_id,
         is_listed,
+        count(*) over (partition by prompt_id) as key_count,
         has_one_source and count(*) over (partition by prompt_id) = 1
             as is_sole_key
     from resolved

@@ -7,7 +7,10 @@
         tags=['rollup'],
         indexes=[{'columns': ['usage_date']}],
         pre_hook="{{ delete_touched_days() }}",
-        post_hook="analyze {{ this }}",
+        post_hook=[
+            index_by(['user_key', 'prompt_key', 'usage_date']),
+            "analyze {{ this }}",
+        ],
     )
 }}
 

@@ -1,5 +1,6 @@
 with usage as (
-    select * from {{ ref('int_prompt_usage_daily') }}
+    select * from {{ ref('int_prompt_totals_daily') }}
+    where breakdown = 'all'
 ),
 
 lengths as (

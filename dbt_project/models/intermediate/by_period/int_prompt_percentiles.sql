@@ -6,23 +6,32 @@ prompt_keys as (
     select * from {{ ref('int_prompt_keys') }}
 ),
 
-histogram as (
-    select * from {{ ref('int_response_time_histogram_daily') }}
+spans as (
+    select * from {{ ref('int_response_time_spans') }}
+    where breakdown = 'prompt'
+),
+
+-- every span is read once, however many periods hold it
+sections as (
+    select
+        spans.section_start,
+        prompt_keys.prompt_id,
+        spans.bucket,
+        sum(spans.usage_count) as usage_count
+    from spans
+    inner join prompt_keys on spans.prompt_key = prompt_keys.prompt_key
+    group by spans.section_start, prompt_keys.prompt_id, spans.bucket
 ),
 
 buckets as (
     select
         periods.period,
-        prompt_keys.prompt_id,
-        histogram.bucket,
-        sum(histogram.usage_count) as usage_count
-    from histogram
-    inner join prompt_keys on histogram.prompt_key = prompt_keys.prompt_key
-    inner join periods
-        on
-            histogram.usage_date
-            between periods.period_start and periods.period_end
-    group by periods.period, prompt_keys.prompt_id, histogram.bucket
+        sections.prompt_id,
+        sections.bucket,
+        sum(sections.usage_count) as usage_count
+    from sections
+    inner join periods on sections.section_start >= periods.period_start
+    group by periods.period, sections.prompt_id, sections.bucket
 ),
 
 ranked as (

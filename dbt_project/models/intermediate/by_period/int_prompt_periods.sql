@@ -23,52 +23,44 @@ prompt_keys as (
     select * from {{ ref('int_prompt_keys') }}
 ),
 
-usage as (
-    select * from {{ ref('int_prompt_usage_daily') }}
+sections as (
+    select * from {{ ref('int_prompt_sections') }}
 ),
 
--- one row a prompt and day first: each is then read by up to six periods
-days as (
+keyed as (
     select
         prompt_keys.prompt_id,
-        usage.usage_date,
-        {%- for name in counts + sums %}
-        sum(usage.{{ name }}) as {{ name }},
-        {%- endfor %}
-        max(usage.last_used_at) as last_used_at
-    from usage
-    inner join prompt_keys on usage.prompt_key = prompt_keys.prompt_key
-    where usage.usage_date <= {{ as_of_date() }}
-    group by prompt_keys.prompt_id, usage.usage_date
+        sections.*
+    from sections
+    inner join prompt_keys on sections.prompt_key = prompt_keys.prompt_key
 ),
 
 current_sums as (
     select
         periods.period,
-        days.prompt_id,
+        keyed.prompt_id,
         {%- for name in counts + sums %}
-        sum(days.{{ name }}) as {{ name }},
+        sum(keyed.{{ name }}) as {{ name }},
         {%- endfor %}
-        max(days.last_used_at) as last_used_at
-    from days
-    inner join periods
-        on days.usage_date between periods.period_start and periods.period_end
-    group by periods.period, days.prompt_id
+        max(keyed.last_used_at) as last_used_at
+    from keyed
+    inner join periods on keyed.section_start >= periods.period_start
+    group by periods.period, keyed.prompt_id
 ),
 
 previous_sums as (
     select
         {%- for name in previous_counts + sums %}
-        sum(days.{{ name }}) as {{ name }},
+        sum(keyed.{{ name }}) as {{ name }},
         {%- endfor %}
         periods.period,
-        days.prompt_id
-    from days
+        keyed.prompt_id
+    from keyed
     inner join periods
         on
-            days.usage_date >= periods.previous_start
-            and days.usage_date < periods.period_start
-    group by periods.period, days.prompt_id
+            keyed.section_start >= periods.previous_start
+            and keyed.section_start < periods.period_start
+    group by periods.period, keyed.prompt_id
 ),
 
 final as (

@@ -6,18 +6,17 @@ prompt_keys as (
     select * from {{ ref('int_prompt_keys') }}
 ),
 
-usage as (
-    select * from {{ ref('int_prompt_usage_daily') }}
-    where usage_date <= {{ as_of_date() }}
+sections as (
+    select * from {{ ref('int_prompt_sections') }}
 ),
 
 uses as (
     select
         prompt_keys.prompt_id,
-        min(usage.first_used_at) as first_used_at,
-        max(usage.last_used_at) as last_used_at
-    from usage
-    inner join prompt_keys on usage.prompt_key = prompt_keys.prompt_key
+        min(sections.first_used_at) as first_used_at,
+        max(sections.last_used_at) as last_used_at
+    from sections
+    inner join prompt_keys on sections.prompt_key = prompt_keys.prompt_key
     group by prompt_keys.prompt_id
 ),
 

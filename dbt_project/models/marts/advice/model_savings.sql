@@ -8,9 +8,10 @@
 {%- set first_day = as_of_date() ~ ' - 89' %}
 
 with usage as (
-    select * from {{ ref('int_prompt_usage_daily') }}
+    select * from {{ ref('int_prompt_totals_daily') }}
     where
-        usage_date between {{ first_day }} and {{ as_of_date() }}
+        breakdown = 'prompt_model'
+        and usage_date between {{ first_day }} and {{ as_of_date() }}
         and model is not null
 ),
 

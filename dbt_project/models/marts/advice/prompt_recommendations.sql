@@ -39,8 +39,10 @@ prompt_keys as (
 ),
 
 usage as (
-    select * from {{ ref('int_prompt_usage_daily') }}
-    where usage_date between {{ as_of_date() }} - 29 and {{ as_of_date() }}
+    select * from {{ ref('int_prompt_totals_daily') }}
+    where
+        breakdown = 'prompt'
+        and usage_date between {{ as_of_date() }} - 29 and {{ as_of_date() }}
 ),
 
 months as (

@@ -4,9 +4,9 @@
 ] -%}
 {%- set sums = ['total_tokens', 'total_cost', 'failure_cost'] %}
 
-with usage as (
-    select * from {{ ref('int_prompt_usage_daily') }}
-    where usage_date <= {{ as_of_date() }}
+with spans as (
+    select * from {{ ref('int_prompt_spans') }}
+    where breakdown = 'prompt_agent_model'
 ),
 
 prompt_keys as (
@@ -22,56 +22,44 @@ agent_keys as (
 ),
 
 periods as (
-    select
-        *,
-        row_number() over (order by days nulls last) as length_rank
-    from {{ ref('int_periods') }}
+    select * from {{ ref('int_periods') }}
 ),
 
--- a day belongs to the shortest period that holds it and to all longer ones: so days are
--- read once, whatever the number of periods
-days as (
-    select
-        dates.usage_date,
-        min(periods.length_rank) as length_rank
-    from (select distinct usage_date from usage) as dates
-    inner join periods on dates.usage_date >= periods.period_start
-    group by dates.usage_date
-),
-
-banded as (
+-- every section is read once, however many periods hold it
+sections as (
     select
         prompt_keys.prompt_id,
         agent_keys.agent_name,
-        usage.model,
+        spans.model,
         {%- for name in counts + sums %}
-        sum(usage.{{ name }}) as {{ name }},
+        sum(spans.{{ name }}) as {{ name }},
         {%- endfor %}
-        days.length_rank
-    from usage
-    inner join days on usage.usage_date = days.usage_date
-    inner join prompt_keys on usage.prompt_key = prompt_keys.prompt_key
-    left join agent_keys on usage.agent_key = agent_keys.agent_key
+        spans.section_start
+    from spans
+    inner join prompt_keys on spans.prompt_key = prompt_keys.prompt_key
+    left join agent_keys on spans.agent_key = agent_keys.agent_key
     group by
-        prompt_keys.prompt_id, agent_keys.agent_name, usage.model,
-        days.length_rank
+        prompt_keys.prompt_id,
+        agent_keys.agent_name,
+        spans.model,
+        spans.section_start
 ),
 
 period_sums as (
     select
         periods.as_of_date,
         periods.period,
-        banded.agent_name,
-        banded.prompt_id,
+        sections.agent_name,
+        sections.prompt_id,
         {%- for name in counts + sums %}
-        sum(banded.{{ name }}) as {{ name }},
+        sum(sections.{{ name }}) as {{ name }},
         {%- endfor %}
-        banded.model
-    from banded
-    inner join periods on banded.length_rank <= periods.length_rank
+        sections.model
+    from sections
+    inner join periods on sections.section_start >= periods.period_start
     group by
-        periods.as_of_date, periods.period, banded.agent_name,
-        banded.prompt_id, banded.model
+        periods.as_of_date, periods.period, sections.agent_name,
+        sections.prompt_id, sections.model
 ),
 
 final as (

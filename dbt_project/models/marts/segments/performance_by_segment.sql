@@ -1,9 +1,9 @@
-with usage as (
-    select * from {{ ref('int_prompt_usage_daily') }}
+with totals as (
+    select * from {{ ref('int_prompt_spans') }}
 ),
 
-histogram as (
-    select * from {{ ref('int_response_time_histogram_daily') }}
+times as (
+    select * from {{ ref('int_response_time_spans') }}
 ),
 
 prompt_keys as (
@@ -20,79 +20,50 @@ agent_keys as (
 ),
 
 periods as (
-    select
-        *,
-        row_number() over (order by days nulls last) as length_rank
-    from {{ ref('int_periods') }}
+    select * from {{ ref('int_periods') }}
 ),
 
--- each day belongs to the shortest period that holds it, so that days are read once
--- whatever the number of periods
-days as (
-    select
-        dates.usage_date,
-        min(periods.length_rank) as length_rank
-    from (select distinct usage_date from usage) as dates
-    inner join periods
-        on
-            dates.usage_date
-            between periods.period_start and periods.period_end
-    group by dates.usage_date
-),
-
-banded as (
-    select
-        days.length_rank,
-        {{ segment_scope() }} as scope,
-        {{ segment_name() }} as segment,
-        {{ segment_sums() }}
-    from usage
-    inner join days on usage.usage_date = days.usage_date
-    inner join prompt_keys on usage.prompt_key = prompt_keys.prompt_key
-    left join agent_keys on usage.agent_key = agent_keys.agent_key
-    group by {{ segment_sets('days.length_rank') }}
+-- every section is read once, however many periods hold it
+sections as (
+    {{ segments_of('totals', 'section_start', segment_sums()) }}
 ),
 
 counted as (
     select
         periods.as_of_date,
         periods.period,
-        banded.scope,
-        banded.segment,
+        sections.scope,
+        sections.segment,
         {{ segment_sums() }}
-    from banded
-    inner join periods on banded.length_rank <= periods.length_rank
-    group by periods.as_of_date, periods.period, banded.scope, banded.segment
+    from sections
+    inner join periods on sections.section_start >= periods.period_start
+    group by
+        periods.as_of_date,
+        periods.period,
+        sections.scope,
+        sections.segment
 ),
 
-banded_times as (
-    select
-        days.length_rank,
-        histogram.bucket,
-        {{ segment_scope() }} as scope,
-        {{ segment_name() }} as segment,
-        sum(histogram.usage_count) as usage_count
-    from histogram
-    inner join days on histogram.usage_date = days.usage_date
-    inner join prompt_keys on histogram.prompt_key = prompt_keys.prompt_key
-    left join agent_keys on histogram.agent_key = agent_keys.agent_key
-    group by {{ segment_sets('days.length_rank, histogram.bucket') }}
+section_times as (
+    {{ segments_of(
+        'times', 'section_start, bucket', 'sum(usage_count) as usage_count'
+    ) }}
 ),
 
 buckets as (
     select
         periods.period,
-        banded_times.scope,
-        banded_times.segment,
-        banded_times.bucket,
-        sum(banded_times.usage_count) as usage_count
-    from banded_times
-    inner join periods on banded_times.length_rank <= periods.length_rank
+        section_times.scope,
+        section_times.segment,
+        section_times.bucket,
+        sum(section_times.usage_count) as usage_count
+    from section_times
+    inner join periods on section_times.section_start >= periods.period_start
     group by
         periods.period,
-        banded_times.scope,
-        banded_times.segment,
-        banded_times.bucket
+        section_times.scope,
+        section_times.segment,
+        section_times.bucket
 ),
 
 ranked as (

@@ -1,15 +1,16 @@
 {#- How far back: more points than these nobody reads, and a night's work stays bounded. -#}
 {%- set day_blocks, week_blocks = 60, 53 %}
 
-with usage as (
-    select * from {{ ref('int_prompt_usage_daily') }}
+with totals_daily as (
+    select * from {{ ref('int_prompt_totals_daily') }}
     where
-        usage_date <= {{ as_of_date() }}
+        breakdown in ('all', 'model', 'agent', 'prompt')
+        and usage_date <= {{ as_of_date() }}
         and usage_date > {{ as_of_date() }} - 7 * {{ week_blocks }}
 ),
 
-histogram as (
-    select * from {{ ref('int_response_time_histogram_daily') }}
+times_daily as (
+    select * from {{ ref('int_response_times_daily') }}
     where
         usage_date <= {{ as_of_date() }}
         and usage_date > {{ as_of_date() }} - 7 * {{ week_blocks }}
@@ -59,33 +60,32 @@ days as (
     where blocks.ends_on - numbers.n >= blocks.starts_on
 ),
 
-counted as (
+totals as (
     select
         days.grain,
         days.ends_on,
-        {{ segment_scope() }} as scope,
-        {{ segment_name() }} as segment,
-        {{ segment_sums() }}
-    from usage
-    inner join days on usage.usage_date = days.usage_date
-    inner join prompt_keys on usage.prompt_key = prompt_keys.prompt_key
-    left join agent_keys on usage.agent_key = agent_keys.agent_key
-    group by {{ segment_sets('days.grain, days.ends_on') }}
+        totals_daily.*
+    from totals_daily
+    inner join days on totals_daily.usage_date = days.usage_date
+),
+
+counted as (
+    {{ segments_of('totals', 'grain, ends_on', segment_sums()) }}
+),
+
+times as (
+    select
+        days.grain,
+        days.ends_on,
+        times_daily.*
+    from times_daily
+    inner join days on times_daily.usage_date = days.usage_date
 ),
 
 buckets as (
-    select
-        days.grain,
-        days.ends_on,
-        histogram.bucket,
-        {{ segment_scope() }} as scope,
-        {{ segment_name() }} as segment,
-        sum(histogram.usage_count) as usage_count
-    from histogram
-    inner join days on histogram.usage_date = days.usage_date
-    inner join prompt_keys on histogram.prompt_key = prompt_keys.prompt_key
-    left join agent_keys on histogram.agent_key = agent_keys.agent_key
-    group by {{ segment_sets('days.grain, days.ends_on, histogram.bucket') }}
+    {{ segments_of(
+        'times', 'grain, ends_on, bucket', 'sum(usage_count) as usage_count'
+    ) }}
 ),
 
 ranked as (

@@ -9,6 +9,9 @@ renamed as (
         prompt_id,
         version as prompt_version,
         batch_id,
+        -- texts
+        system_prompt,
+        user_prompt_template,
         -- times
         created_at
     from source
