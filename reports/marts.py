@@ -820,10 +820,12 @@ class Marts:
     def daily(self, last_day: date, prompt_ids: Sequence[str] | None = None) -> pd.DataFrame:
         """Sums by day of all prompts, or of some: `usage_date` and :data:`SUMS`; a day without uses has no
         row."""
-        some = sql.SQL("" if prompt_ids is None else " and prompt_id::text = any(%(prompts)s)")
+        some = sql.SQL(
+            "scope = 'all'" if prompt_ids is None else "scope = 'prompt' and prompt_id::text = any(%(prompts)s)"
+        )
         query = sql.SQL(
-            "select usage_date, {} from {} where usage_date <= %(last)s{} group by 1 order by 1"
-        ).format(self._sums(), self._table("prompt_usage_daily"), some)
+            "select usage_date, {} from {} where {} and usage_date <= %(last)s group by 1 order by 1"
+        ).format(self._sums(), self._table("usage_daily_totals"), some)
         parameters = {"last": last_day, "prompts": None if prompt_ids is None else list(prompt_ids)}
         return self._frame(query, {"usage_date": "date", **SUMS}, parameters)
 
@@ -835,10 +837,11 @@ class Marts:
         query = sql.SQL(
             "select prompts.{}::text, days.usage_date, {} from {} as days"
             " inner join {} as prompts on prompts.prompt_id = days.prompt_id"
-            " where days.usage_date <= %(last)s and days.prompt_id::text = any(%(prompts)s)"
+            " where days.scope = 'prompt' and days.usage_date <= %(last)s"
+            " and days.prompt_id::text = any(%(prompts)s)"
             " group by 1, 2 order by 1, 2"
         ).format(
-            sql.Identifier(column), self._sums(), self._table("prompt_usage_daily"), self._table("prompts")
+            sql.Identifier(column), self._sums(), self._table("usage_daily_totals"), self._table("prompts")
         )
         return self._frame(
             query,
@@ -853,9 +856,9 @@ class Marts:
         """
         query = sql.SQL(
             "select prompt_id::text, %(last)s::date - 7 * ((%(last)s::date - usage_date) / 7), {} from {}"
-            " where prompt_id::text = any(%(prompts)s) and usage_date between %(first)s and %(last)s"
-            " group by 1, 2 order by 1, 2"
-        ).format(self._sums(), self._table("prompt_usage_daily"))
+            " where scope = 'prompt' and prompt_id::text = any(%(prompts)s)"
+            " and usage_date between %(first)s and %(last)s group by 1, 2 order by 1, 2"
+        ).format(self._sums(), self._table("usage_daily_totals"))
         return self._frame(
             query,
             {"prompt_id": "text", "usage_date": "date", **SUMS},

@@ -4,7 +4,7 @@
     {{ return([
         'usage_count', 'outcome_count', 'success_count', 'error_known_count',
         'error_count', 'rated_count', 'response_time_count', 'priced_count',
-        'priced_success_count', 'unpriced_count', 'late_count', 'token_count',
+        'priced_success_count', 'unpriced_count', 'late_count',
         'response_time_log_count',
     ]) }}
 {%- endmacro %}

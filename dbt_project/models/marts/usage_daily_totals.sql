@@ -13,8 +13,7 @@
     )
 }}
 
-{%- set left_out = ['late_count', 'token_count'] -%}
-{%- set counts = usage_counts() | reject('in', left_out) | list -%}
+{%- set counts = usage_counts() | reject('eq', 'late_count') | list -%}
 {%- set sums = usage_sums() -%}
 {%- do sums.update(
     total_cost='numeric(20, 10)', failure_cost='numeric(20, 10)'

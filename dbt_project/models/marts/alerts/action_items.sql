@@ -37,7 +37,8 @@ prompts as (
 ),
 
 usage as (
-    select * from {{ ref('prompt_usage_daily') }}
+    select * from {{ ref('usage_daily_totals') }}
+    where scope = 'prompt'
 ),
 
 items as (

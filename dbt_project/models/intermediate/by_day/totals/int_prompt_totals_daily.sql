@@ -39,11 +39,7 @@ touched as (
     select
         usage_daily.*,
         usage_daily.source as first_source,
-        usage_daily.source as last_source,
-        case
-            when usage_daily.total_tokens > 0 then usage_daily.usage_count
-            else 0
-        end as token_count
+        usage_daily.source as last_source
     from usage_daily
     inner join touched_days
         on usage_daily.usage_date = touched_days.usage_date

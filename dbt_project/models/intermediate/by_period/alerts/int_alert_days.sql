@@ -24,9 +24,10 @@ prompt_keys as (
 
 -- what the windows reach back to, however long history is
 usage as (
-    select * from {{ ref('int_prompt_usage_daily') }}
+    select * from {{ ref('int_prompt_totals_daily') }}
     where
-        usage_date >= (select min(windows.baseline_start) from windows)
+        breakdown = 'prompt'
+        and usage_date >= (select min(windows.baseline_start) from windows)
         and usage_date <= {{ as_of_date() }}
 ),
 

@@ -19,9 +19,10 @@ windows as (
 ),
 
 usage as (
-    select * from {{ ref('int_prompt_usage_daily') }}
+    select * from {{ ref('int_prompt_totals_daily') }}
     where
-        usage_date > {{ alerts_since() }} - 90
+        breakdown = 'prompt_source'
+        and usage_date > {{ alerts_since() }} - 90
         and usage_date <= {{ as_of_date() }}
 ),
 

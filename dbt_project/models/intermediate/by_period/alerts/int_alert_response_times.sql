@@ -12,9 +12,10 @@ prompt_keys as (
 ),
 
 histogram as (
-    select * from {{ ref('int_response_time_histogram_daily') }}
+    select * from {{ ref('int_response_times_daily') }}
     where
-        usage_date >= (select min(windows.baseline_start) from windows)
+        breakdown = 'prompt'
+        and usage_date >= (select min(windows.baseline_start) from windows)
         and usage_date <= {{ as_of_date() }}
 ),
 

@@ -43,19 +43,37 @@ reach as (
 ),
 
 usage as (
-    select * from {{ ref('int_prompt_usage_daily') }}
+    select * from {{ ref('int_prompt_totals_daily') }}
     where
-        usage_date >= (select reach.first_date from reach)
+        breakdown in ('prompt_version', 'prompt_model', 'prompt_agent_model')
+        and usage_date >= (select reach.first_date from reach)
         and usage_date <= {{ as_of_date() }}
+),
+
+segments as (
+    select
+        usage.*,
+        case usage.breakdown
+            when 'prompt_version' then 'version'
+            when 'prompt_model' then 'model'
+            else 'agent'
+        end as dimension,
+        case usage.breakdown
+            when 'prompt_version' then usage.prompt_version
+            when 'prompt_model' then usage.model
+            else agent_keys.agent_name
+        end as name
+    from usage
+    left join agent_keys on usage.agent_key = agent_keys.agent_key
 ),
 
 final as (
     select
         scopes.alert_id,
-        usage.usage_date,
+        segments.usage_date,
         segments.dimension,
         segments.name,
-        sum(usage.usage_count) as usage_count,
+        sum(segments.usage_count) as usage_count,
         sum(
             case scopes.metric
                 {%- for metric, (bad, _) in badness.items() %}
@@ -72,16 +90,9 @@ final as (
         ) as looked_at
     from scopes
     inner join prompt_keys on scopes.prompt_id = prompt_keys.prompt_id
-    inner join usage on prompt_keys.prompt_key = usage.prompt_key
-    left join agent_keys on usage.agent_key = agent_keys.agent_key
-    cross join lateral (
-        values
-        ('version', usage.prompt_version),
-        ('model', usage.model),
-        ('agent', agent_keys.agent_name)
-    ) as segments (dimension, name)
+    inner join segments on prompt_keys.prompt_key = segments.prompt_key
     group by
-        scopes.alert_id, usage.usage_date, segments.dimension, segments.name
+        scopes.alert_id, segments.usage_date, segments.dimension, segments.name
 )
 
 select * from final
