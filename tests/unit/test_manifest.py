@@ -174,7 +174,10 @@ def test_only_the_daily_rollups_read_every_use_and_only_totals_of_them_every_day
     }  # fmt: skip
     # bookkeeping names a model to come after it
     bookkeeping = {"int_day_builds", "int_incorporated_batches"}
-    assert readers["int_prompt_usage_daily"] - bookkeeping == {"int_prompt_totals_daily", "prompt_usage_daily"}
+    assert readers["int_prompt_usage_daily"] - bookkeeping == {
+        "int_prompt_totals_daily",
+        "prompt_usage_daily",
+    }
     assert readers["int_response_time_histogram_daily"] - bookkeeping == {"int_response_times_daily"}
     assert readers["int_prompt_visits"] == {
         "int_touched_visitors", "int_prompt_visitors", "int_prompt_reach",
