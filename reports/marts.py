@@ -821,7 +821,9 @@ class Marts:
         """Sums by day of all prompts, or of some: `usage_date` and :data:`SUMS`; a day without uses has no
         row."""
         some = sql.SQL(
-            "scope = 'all'" if prompt_ids is None else "scope = 'prompt' and prompt_id::text = any(%(prompts)s)"
+            "scope = 'all'"
+            if prompt_ids is None
+            else "scope = 'prompt' and prompt_id::text = any(%(prompts)s)"
         )
         query = sql.SQL(
             "select usage_date, {} from {} where {} and usage_date <= %(last)s group by 1 order by 1"

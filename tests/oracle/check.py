@@ -18,6 +18,7 @@ KEYS: Mapping[str, list[str]] = {
     "prompts": ["prompt_id"],
     "prompt_library": ["prompt_id"],
     "prompt_usage_daily": ["usage_date", "prompt_id", "prompt_version", "agent_name", "model"],
+    "usage_daily_totals": ["usage_date", "scope", "prompt_id", "model"],
     "prompt_performance_summary": ["period", "prompt_id"],
     "top_performing_prompts": ["period", "rank"],
     "dashboard_metrics": ["period"],

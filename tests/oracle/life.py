@@ -56,6 +56,8 @@ def versions() -> Rows:
             "prompt_id": ids[prompt],
             "version": version,
             "content_hash": version,
+            "system_prompt": f"Be kind.\nThis is version {version}." if version != "1" else None,
+            "user_prompt_template": "Be brief.\n" * int(version),
             "created_at": datetime.fromisoformat(f"{moment}:00+00:00") if moment else None,
         }
         for prompt, version, moment in made

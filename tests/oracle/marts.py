@@ -7,8 +7,10 @@ the library does not list have the id ``unlisted:`` and their key, whatever the 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -351,7 +353,12 @@ class Oracle:
             current_version=self.library["prompt_id"].map(current),
             mapped_agents=self.library["prompt_id"].map(mapped).fillna(0),
         )
-        spans = self.uses.groupby("prompt_id")["used_at"].agg(first_used_at="min", last_used_at="max")
+        spans = self.uses.groupby("prompt_id").agg(
+            first_used_at=("used_at", "min"),
+            last_used_at=("used_at", "max"),
+            first_used_on=("day", "min"),
+            last_used_on=("day", "max"),
+        )
         names_of_columns = [
             "prompt_id", "prompt_name", "display_name", "description", "domain", "complexity_level", "status",
             "suite", "owner", "compliance_tags", "source", "is_listed", "current_version", "mapped_agents",
@@ -370,6 +377,16 @@ class Oracle:
         keys = ["day", "prompt_id", "prompt_version", "agent_name", "model"]
         sums = measures(self.uses, keys)[[*keys, *_COUNTS, *_SUMS]].rename(columns={"day": "usage_date"})
         return self.with_names(sums, ["prompt_name"])
+
+    def usage_daily_totals(self) -> pd.DataFrame:
+        scopes = {"all": ["day"], "prompt": ["day", "prompt_id"], "model": ["day", "prompt_id", "model"]}
+        rows = pd.concat(
+            [measures(self.uses, keys)[[*keys, *_COUNTS, *_SUMS]].assign(scope=scope)
+             for scope, keys in scopes.items()]
+        )  # fmt: skip
+        known = rows["scope"] != "all"
+        named = self.with_names(rows[known], ["prompt_name"])
+        return pd.concat([rows[~known], named]).rename(columns={"day": "usage_date"})
 
     def prompt_performance_summary(self) -> pd.DataFrame:
         keys = ["period", "prompt_id"]
@@ -497,8 +514,20 @@ class Oracle:
         )
         counts = [*_COUNTS, "timed_count"]
         rows[counts] = rows[counts].fillna(0)
+        days = used.groupby(keys, dropna=False)["day"].agg(first_used_on="min", last_used_on="max")
+        rows = rows.merge(days.reset_index(), on=keys, how="left")
         rows = self.with_names(rows, ["prompt_name", "domain", "current_version"])
-        return self.dated(rows.assign(is_current=rows["prompt_version"].eq(rows["current_version"])))
+        rows = rows.assign(is_current=rows["prompt_version"].eq(rows["current_version"]))
+        compared = ["success_rate", "average_rating", "average_response_time_ms", "cost_per_use"]
+        before = rows[[*keys, *compared]].rename(
+            columns={"prompt_version": "previous_version", **{name: f"previous_{name}" for name in compared}}
+        )
+        rows = rows.merge(_changes(known), on=keys, how="left")
+        return self.dated(
+            rows.merge(
+                before[before["previous_version"].notna()], on=["prompt_id", "previous_version"], how="left"
+            )
+        )
 
     def cost_analysis(self) -> pd.DataFrame:
         rows = self._costs(["prompt_id", "model"])
@@ -731,6 +760,44 @@ BUCKETS: Mapping[str, tuple[tuple[float, ...], str]] = {
     ),
     "cost_per_use": ((0, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, math.inf), "priced_count"),
 }
+
+
+def _changes(versions: pd.DataFrame) -> pd.DataFrame:
+    """What changed in each version against the one made just before."""
+    rows = []
+    fields = ["system_prompt", "user_prompt_template"]
+    dated = versions.dropna(subset="version_created_at").sort_values("version_created_at")
+    for prompt, mine in dated.groupby("prompt_id"):
+        texts = [
+            (version, [field or "" for field in both])
+            for version, *both in mine[["prompt_version", *fields]].itertuples(index=False)
+        ]
+        for (old, was), (new, now) in itertools.pairwise(texts):
+            differ = [
+                (Counter(a.split("\n") if a else []), Counter(b.split("\n") if b else []))
+                for a, b in zip(was, now, strict=True)
+            ]
+            rows.append(
+                {
+                    "prompt_id": prompt,
+                    "prompt_version": new,
+                    "previous_version": old,
+                    "changed_fields": ", ".join(
+                        name for name, a, b in zip(fields, was, now, strict=True) if a != b
+                    ),
+                    "lines_added": sum((b - a).total() for a, b in differ),
+                    "lines_removed": sum((a - b).total() for a, b in differ),
+                }
+            )
+    names = [
+        "prompt_id",
+        "prompt_version",
+        "previous_version",
+        "changed_fields",
+        "lines_added",
+        "lines_removed",
+    ]
+    return pd.DataFrame(rows, columns=names)
 
 
 def top_performers(summary: pd.DataFrame) -> pd.DataFrame:
