@@ -769,7 +769,7 @@ def _changes(versions: pd.DataFrame) -> pd.DataFrame:
     dated = versions.dropna(subset="version_created_at").sort_values("version_created_at")
     for prompt, mine in dated.groupby("prompt_id"):
         texts = [
-            (version, [field or "" for field in both])
+            (version, ["" if pd.isna(field) else field for field in both])
             for version, *both in mine[["prompt_version", *fields]].itertuples(index=False)
         ]
         for (old, was), (new, now) in itertools.pairwise(texts):
