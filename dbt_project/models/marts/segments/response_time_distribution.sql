@@ -8,7 +8,8 @@ prompt_keys as (
 ),
 
 histogram as (
-    select * from {{ ref('int_response_time_histogram_daily') }}
+    select * from {{ ref('int_response_time_spans') }}
+    where breakdown = 'prompt'
 ),
 
 -- where the buckets begin, in milliseconds
@@ -27,10 +28,7 @@ counted as (
     from histogram
     cross join scale
     inner join prompt_keys on histogram.prompt_key = prompt_keys.prompt_key
-    inner join periods
-        on
-            histogram.usage_date
-            between periods.period_start and periods.period_end
+    inner join periods on histogram.section_start >= periods.period_start
     group by
         periods.as_of_date,
         prompt_keys.prompt_id,
