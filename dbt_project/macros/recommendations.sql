@@ -49,7 +49,7 @@
         when {{ metric }} = 'version_rating_change'
             then round(abs({{ value }})::numeric, 2)::text
         when {{ metric }} in ('success_rate', 'error_rate') or {{ metric }} like '%_share'
-            then trim_scale(round((100 * {{ value }})::numeric, 1)) || ' %'
+            then {{ percent(value) }}
         when {{ metric }} like '%_ms'
             then trim_scale(round(({{ value }} / 1000)::numeric, 1)) || ' s'
         when {{ metric }} = 'model_saving'
