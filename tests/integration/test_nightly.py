@@ -49,6 +49,7 @@ CONFIG = """
 reports:
   recipients: [team@example.com, lead@example.com]
   owner: owner@example.com
+  heartbeat: "00:00"
 sources:
   - {name: sample, type: application, schema: app}
 """
@@ -170,14 +171,37 @@ def test_a_day_that_has_not_ended_is_refused(prism: Prism) -> None:
     assert "has not ended yet" in prism("run", "--date", "2999-01-01", fails=True).stderr
 
 
-def test_a_source_that_fails_stops_neither_the_others_nor_the_report(prism: Prism, as_of: str) -> None:
+def test_a_source_that_fails_stops_neither_the_others_nor_the_report_and_the_owner_hears_once(
+    prism: Prism, inbox: Inbox, as_of: str
+) -> None:
+    before = len(inbox.mails)
     prism.configure(CONFIG + "  - {name: broken, type: files, path: nowhere.csv}\n")
     try:
-        done = prism("run", "--no-send", fails=True)
+        done = prism("run", fails=True)
     finally:
         prism.configure(CONFIG)
     assert re.search(r"broken.*nowhere\.csv", done.stderr, re.DOTALL)
     assert "Report: " in done.stdout
+    assert inbox.mails[before:] == [("owner@example.com", f"Prism {as_of}: report made, but 1 source failed")]
+
+
+def test_the_outbox_from_the_command_line(prism: Prism, inbox: Inbox, as_of: str) -> None:
+    mails = json.loads(prism("send", "--status", "--json").stdout)
+    assert {(one["report"], one["recipient"], one["state"]) for one in mails} >= {
+        ("digest", "lead@example.com", "sent"),
+        ("digest", "team@example.com", "sent"),
+    }
+    before = len(inbox.mails)
+    prism("send", "--resend", as_of, "--to", "team@example.com")
+    ((recipient, subject),) = inbox.mails[before:]
+    assert recipient == "team@example.com" and subject.startswith(f"Prism {as_of}: success ")
+    assert "gets no reports" in prism("send", "--unsubscribe", "lead@example.com").stdout
+    status = prism("send", "--status").stdout
+    assert f"{as_of}  digest: 3 sent" in status
+    assert "No mails any more: lead@example.com" in status
+    prism("send", "--resubscribe", "lead@example.com")
+    assert "choose one of" in prism("send", "--status", "--retry", fails=True).stderr
+    assert "none is overdue" in prism("doctor", "--heartbeat").stdout
 
 
 def test_a_failed_test_stops_the_report_and_tells_the_owner(prism: Prism, inbox: Inbox, as_of: str) -> None:
