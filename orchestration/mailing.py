@@ -1,36 +1,30 @@
-"""Mails by subscription: rendered with the report and kept, sent to whom they are for, and what came of it.
+"""Kept mails on their way: to whom each goes and why, what came of it, and what the owner hears.
 
-Settings on one side, `reports` on the other, as in :mod:`orchestration.reporting`. The mails of a date lie in
-``PRISM_HOME/mails/<date>.zip``, apart from the reports folder: that may be published, and these name people.
+Settings on one side, the outbox of `reports` on the other. What the mails say was settled when they were
+rendered (:mod:`orchestration.kept_mails`).
 """
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from email.message import EmailMessage
-from pathlib import Path
 
 import psycopg
 
-from orchestration import subscriptions
+from orchestration import kept_mails, subscriptions
 from orchestration.errors import PrismError
+from orchestration.kept_mails import Kept, Mails
 from orchestration.settings import RecipientsOfColumn, Settings, Subscription
 from orchestration.warehouse import Warehouse
 from reports import mail, outbox
 from reports.errors import ReportError
 from reports.mail import Content
-from reports.marts import reading
-from reports.options import ReportOptions
 from reports.outbox import Delivery, Entry, Patience
-from reports.views.digest import Letter
 from reports.views.operations import OperationsNotice, delivery_notice, failure_notice
 
-_INDEX = "index.json"
 # Beyond so many mails the lines for people count those that went well.
 _MOST_LINES = 20
 _PATIENCE = Patience()
@@ -38,160 +32,14 @@ _PATIENCE = Patience()
 
 @dataclass(frozen=True)
 class Sending:
-    """What became of a report's mails: ``lines`` in words, ``unsent`` how many due ones did not go out."""
+    """What became of a report's mails: ``lines`` in words, ``unsent`` how many due ones did not go out.
+
+    ``counts`` says it without addresses, for where it is kept.
+    """
 
     lines: tuple[str, ...]
     unsent: int
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A rendered mail: of which subscription and, where there is one for each value of a column, for which.
-
-    ``stale_file`` is the same marked as stale, for a later date that has no report of its own.
-    """
-
-    subscription: str
-    part: str | None
-    file: str
-    stale_file: str | None
-    empty: bool
-    open_alerts: int
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class Mails:
-    """The kept mails of a date. ``hours_without_use``: how old their data was at the end of it."""
-
-    path: Path
-    as_of_date: date
-    hours_without_use: float | None
-    kept: tuple[Kept, ...]
-
-    def content(self, file: str) -> Content:
-        with zipfile.ZipFile(self.path) as archive:
-            return mail.parse(archive.read(file))
-
-
-def path_of(settings: Settings, as_of_date: date) -> Path:
-    """Where the mails of a date are kept."""
-    return settings.home / "mails" / f"{as_of_date.isoformat()}.zip"
-
-
-def keep(connection: psycopg.Connection, settings: Settings, options: ReportOptions) -> Path:
-    """Renders and keeps the mails of every subscription whose turn it is, all or none.
-
-    ``connection`` must be idle. Raises :class:`ReportError` where a mail can't be made; what was kept before
-    is then as it was.
-    """
-    path = path_of(settings, options.as_of_date)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    building = path.with_suffix(".building")
-    stale_options = None
-    if settings.config.reports.on_failure == "last good":
-        stale_options = replace(options, build=replace(options.build, state="stale"))
-    with reading(connection, options.marts_schema, options.as_of_date) as marts:
-        desk = mail.Desk(marts, options)
-        stale_desk = mail.Desk(marts, stale_options) if stale_options else None
-        kept: list[Kept] = []
-        with zipfile.ZipFile(building, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for subscription in settings.config.reports.all_subscriptions:
-                if not subscriptions.is_due(subscription, options.as_of_date):
-                    continue
-                for part, letter, content in _made(desk, settings, subscription):
-                    view = desk.view(letter)
-                    one = Kept(
-                        subscription=subscription.name,
-                        part=part,
-                        file=f"{len(kept):04d}-{subscription.name}.eml",
-                        stale_file=f"{len(kept):04d}-{subscription.name}-stale.eml" if stale_desk else None,
-                        empty=view.empty,
-                        open_alerts=view.open_alerts,
-                        fingerprint=view.fingerprint,
-                    )
-                    archive.writestr(one.file, _unaddressed(content, settings))
-                    if stale_desk and one.stale_file:
-                        stale = mail.render_digest(stale_desk.view(letter), content.attachments)
-                        archive.writestr(
-                            one.stale_file, _unaddressed(replace(stale, report=subscription.name), settings)
-                        )
-                    kept.append(one)
-            index = {
-                "as_of_date": options.as_of_date.isoformat(),
-                "hours_without_use": desk.hours_without_use(),
-                "mails": [asdict(one) for one in kept],
-            }
-            archive.writestr(_INDEX, json.dumps(index, indent=1))
-    building.replace(path)
-    return path
-
-
-def _made(
-    desk: mail.Desk, settings: Settings, subscription: Subscription
-) -> Iterator[tuple[str | None, Letter, Content]]:
-    """The mails of a subscription: part, letter, content."""
-    parts = []
-    if isinstance(subscription.recipients, RecipientsOfColumn):
-        parts = desk.values(subscription.recipients.column, subscriptions.selection(subscription))
-    for part, letter in subscriptions.letters(subscription, settings.config.reports, parts):
-        content = mail.render_digest(desk.view(letter), desk.tables(letter, subscription.attach))
-        if subscription.format == "text":
-            content = replace(content, html=None, chart=None)
-        yield part, letter, replace(content, report=subscription.name)
-
-
-def first_made(
-    connection: psycopg.Connection, settings: Settings, options: ReportOptions, subscription: Subscription
-) -> Content:
-    """A subscription's mail of the marts as they are: the first, where there is one for each value."""
-    with reading(connection, options.marts_schema, options.as_of_date) as marts:
-        for _, _, content in _made(mail.Desk(marts, options), settings, subscription):
-            return content
-    raise PrismError(
-        f"the subscription {subscription.name!r} has no mail: no prompt has a value in its column",
-        where="prism.yaml, reports.subscriptions",
-        mend="Give prompts an owner, a domain or a suite, or the subscription recipients.",
-    )
-
-
-def _unaddressed(content: Content, settings: Settings) -> bytes:
-    """A mail as it is kept: from the sender to the sender, to be addressed when it is sent."""
-    sender = settings.config.reports.sender
-    message = mail.compose(
-        content,
-        sender=sender,
-        recipient=sender,
-        message_id=mail.message_id(content.report, content.as_of_date, sender, sender),
-        composed_at=datetime.now(UTC),
-    )
-    return message.as_bytes()
-
-
-def kept(settings: Settings, as_of_date: date) -> Mails | None:
-    """The kept mails of a date; None where there are none."""
-    path = path_of(settings, as_of_date)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            index = json.loads(archive.read(_INDEX))
-    except FileNotFoundError:
-        return None
-    return Mails(
-        path=path,
-        as_of_date=date.fromisoformat(index["as_of_date"]),
-        hours_without_use=index["hours_without_use"],
-        kept=tuple(Kept(**one) for one in index["mails"]),
-    )
-
-
-def last_kept(settings: Settings, before: date) -> Mails | None:
-    """The newest kept mails of a date before another; None where there are none."""
-    days = sorted(
-        date.fromisoformat(path.stem)
-        for path in (settings.home / "mails").glob("????-??-??.zip")
-        if path.stem < before.isoformat()
-    )
-    return kept(settings, days[-1]) if days else None
+    counts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -252,59 +100,48 @@ def _named(settings: Settings, subscription: Subscription, part: str | None) -> 
     return [address for name in named for address in lists.get(name, (name,))]
 
 
-def _missing(settings: Settings, as_of_date: date) -> PrismError:
-    known = sorted(path.stem for path in (settings.home / "mails").glob("????-??-??.zip"))
-    return PrismError(
-        f"there are no rendered mails of {as_of_date}",
-        where=str(settings.home / "mails"),
-        mend=f"There are those of: {', '.join(known)}." if known else "Run: prism run",
-    )
-
-
-def _of(settings: Settings, as_of_date: date) -> Mails:
-    found = kept(settings, as_of_date)
-    if found is None:
-        raise _missing(settings, as_of_date)
-    return found
-
-
 def send(warehouse: Warehouse, settings: Settings, as_of_date: date, *, only: str | None = None) -> Sending:
     """Queues a date's mails for each recipient who has none of them yet, and delivers what is due.
 
     ``only`` one subscription. Without an SMTP server the mails are kept in the outbox, which is no failure.
     Where their data is older than the settings allow, nobody but the owner gets one.
     """
-    mails = _of(settings, as_of_date)
-    limit = settings.config.reports.max_data_age_hours
-    if mails.hours_without_use is not None and mails.hours_without_use > limit:
+    mails = kept_mails.of_date(settings, as_of_date)
+    posts = [one for one in _posts(settings, mails) if only in (None, one.subscription.name)]
+    if _too_old(settings, mails):
+        limit = settings.config.reports.max_data_age_hours
         told = (
             f"the newest use of any source is {mails.hours_without_use:.0f} hours older than the end of "
             f"{as_of_date}; reports.max_data_age_hours allows {limit}"
         )
         withhold(warehouse, settings, as_of_date, [told], look="prism doctor says which source is silent.")
-        return Sending(
-            (f"Mail: withheld, since {told}",), sum(len(p.recipients) for p in _posts(settings, mails))
+        line = f"Mail: withheld, since {told}"
+        return Sending((line,), sum(len(post.recipients) for post in posts), (line,))
+    left_out = [f"Mail: left out: {why}" for post in posts for why in post.left_out]
+    number = [f"Mail: {len(left_out)} left out"] if left_out else []
+    remarks = []
+    if not any(post.recipients for post in posts):
+        remarks.append(
+            "Mail: no recipients in prism.yaml: nobody gets it; see it: prism send --to you@example.com"
+            if posts
+            else "Mail: it is no subscription's turn."
         )
-    lines: list[str] = []
     waiting = 0
     with warehouse.connect() as connection:
-        posts = [p for p in _posts(settings, mails) if only in (None, p.subscription.name)]
         for post in posts:
-            lines += [f"Mail: left out: {why}" for why in post.left_out]
             queued = _queue(connection, settings, mails, post, as_of_date, post.kept.file)
             waiting += sum(entry.state == "queued" for entry in queued)
-        if not any(post.recipients for post in posts):
-            lines.append(
-                "Mail: no recipients in prism.yaml: nobody gets it; see it: prism send --to you@example.com"
-                if posts
-                else "Mail: it is no subscription's turn."
-            )
         if not settings.smtp_url:
             if waiting:
-                lines.append(f"Mail: {waiting} in the outbox, kept there: PRISM_SMTP_URL is not set.")
-            return Sending(tuple(lines), 0)
+                remarks.append(f"Mail: {waiting} in the outbox, kept there: PRISM_SMTP_URL is not set.")
+            return Sending((*left_out, *remarks), 0, (*number, *remarks))
         delivery = deliver(connection, settings)
-    return Sending((*lines, *(in_words(delivery) or ["Mail: nothing was due."])), len(delivery.unsent))
+    nothing = [] if delivery.attempts or delivery.fault else ["Mail: nothing was due."]
+    return Sending(
+        (*left_out, *remarks, *in_words(delivery), *nothing),
+        len(delivery.unsent),
+        (*number, *remarks, *counted(delivery), *nothing),
+    )
 
 
 def _queue(
@@ -397,19 +234,24 @@ def deliver_due(warehouse: Warehouse, settings: Settings, base: Patience = _PATI
         return deliver(connection, settings, base)
 
 
+def counted(delivery: Delivery) -> list[str]:
+    """What a delivery did, in numbers, without anybody's address."""
+    outcomes = Counter(attempt.outcome for attempt in delivery.attempts).most_common()
+    lines = (
+        [f"Mail: {', '.join(f'{number:,} {outcome}' for outcome, number in outcomes)}"] if outcomes else []
+    )
+    return lines + ([f"Mail: {delivery.fault}"] if delivery.fault else [])
+
+
 def in_words(delivery: Delivery) -> list[str]:
     """What a delivery did, for people: each mail, or beyond some the counts and what went wrong."""
     attempts = delivery.attempts
-    if len(attempts) > _MOST_LINES:
-        counts = Counter(attempt.outcome for attempt in attempts)
-        lines = [f"Mail: {', '.join(f'{number:,} {outcome}' for outcome, number in counts.most_common())}"]
-        attempts = tuple(one for one in attempts if one.outcome != "sent")[:_MOST_LINES]
+    if len(attempts) <= _MOST_LINES:
+        lines = [f"Mail: {delivery.fault}"] if delivery.fault else []
     else:
-        lines = []
-    lines += [f"Mail to {one.recipient}: {one.outcome} ({one.reply})" for one in attempts]
-    if delivery.fault:
-        lines.append(f"Mail: {delivery.fault}")
-    return lines
+        lines = counted(delivery)
+        attempts = tuple(one for one in attempts if one.outcome != "sent")[:_MOST_LINES]
+    return [f"Mail to {one.recipient}: {one.outcome} ({one.reply})" for one in attempts] + lines
 
 
 def tell(warehouse: Warehouse, settings: Settings, notice: OperationsNotice) -> bool:
@@ -474,11 +316,11 @@ def withhold(
     """The owner hears that a date gives no report, once; the audience gets nothing or, where the settings say
     so, the last good report marked as stale."""
     reports = settings.config.reports
-    good = kept(settings, as_of_date)
+    good = kept_mails.kept(settings, as_of_date)
     is_earlier = good is not None and not _too_old(settings, good)
     last = None
     if not is_earlier and reports.on_failure == "last good":
-        last = last_kept(settings, as_of_date)
+        last = kept_mails.last_kept(settings, as_of_date)
     stale = False
     with warehouse.connect() as connection:
         for post in _posts(settings, last, marked=" (stale)") if last else ():
@@ -505,7 +347,7 @@ def preview(
     warehouse: Warehouse, settings: Settings, as_of_date: date, *, only: str | None = None
 ) -> Sending:
     """Who would get what, and why; changes nothing."""
-    mails = _of(settings, as_of_date)
+    mails = kept_mails.of_date(settings, as_of_date)
     lines: list[str] = []
     if _too_old(settings, mails):
         lines.append(
@@ -595,7 +437,7 @@ def content_for_test(
 ) -> Content:
     """The mail that a test shows: the kept one of a subscription, or else what ``make`` makes."""
     check_subscription(settings, only)
-    mails = kept(settings, as_of_date)
+    mails = kept_mails.kept(settings, as_of_date)
     for one in mails.kept if mails else ():
         if mails and only in (None, one.subscription):
             return mails.content(one.file)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 
-from orchestration import builds, mailing, subscriptions
+from orchestration import builds, kept_mails, mailing, subscriptions
 from orchestration.errors import PrismError
 from orchestration.partitions import last_ended_day
 from orchestration.settings import RecipientsOfColumn, Settings, Source, Subscription
@@ -88,7 +88,7 @@ def render(
     of another date.
     """
     options = _options(connection, settings, as_of_date, marts_schema)
-    mailing.keep(connection, settings, options)
+    kept_mails.keep(connection, settings, options)
     return render_report(connection, settings.reports_dir, options)
 
 
@@ -142,7 +142,7 @@ def mail_of_marts(warehouse: Warehouse, settings: Settings, as_of_date: date, on
     """
     with warehouse.connect(autocommit=True) as connection:
         options = _options(connection, settings, as_of_date, builds.MARTS)
-        return mailing.first_made(connection, settings, options, one)
+        return kept_mails.first_made(connection, settings, options, one)
 
 
 def _look(settings: Settings, run_id: str) -> str:

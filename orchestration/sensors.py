@@ -84,7 +84,7 @@ def mail_sensors() -> list[dg.SensorDefinition]:
         if not prism.settings.smtp_url:
             return dg.SkipReason("PRISM_SMTP_URL is not set")
         delivery = mailing.deliver_due(prism.warehouse, prism.settings, _WITHOUT_PAUSES)
-        return dg.SkipReason("; ".join(mailing.in_words(delivery) if delivery else ()) or "nothing was due")
+        return dg.SkipReason("; ".join(mailing.counted(delivery) if delivery else ()) or "nothing was due")
 
     @dg.sensor(
         name="heartbeat",

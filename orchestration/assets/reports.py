@@ -67,9 +67,11 @@ def report_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> l
         if failed:
             reporting.tell_of_sources(prism.warehouse, prism.settings, day, failed, context.run_id)
         sending = mailing.send(prism.warehouse, prism.settings, day)
+        told = "\n".join(sending.counts)  # an address would stay in Dagster's event log
         if sending.unsent:
-            raise dg.Failure(description="\n".join(sending.lines), allow_retries=False)
-        return dg.MaterializeResult(metadata={metadata.SUMMARY: "\n".join(sending.lines)})
+            mend = f"{sending.unsent} that were due did not go out: prism send --status says which, and why"
+            raise dg.Failure(description=f"{told}\n{mend}", allow_retries=False)
+        return dg.MaterializeResult(metadata={metadata.SUMMARY: told})
 
     @dg.asset(
         key=NOTICES,

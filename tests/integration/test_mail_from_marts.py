@@ -16,7 +16,7 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from orchestration import mailing
+from orchestration import kept_mails
 from orchestration.settings import load_settings
 from orchestration.warehouse import Warehouse
 from reports import mail
@@ -216,8 +216,8 @@ reports:
         encoding="utf-8",
     )
     settings = load_settings({}, tmp_path)
-    mailing.keep(built, settings, OPTIONS)  # 2026-03-01 is a Sunday
-    mails = mailing.kept(settings, OPTIONS.as_of_date)
+    kept_mails.keep(built, settings, OPTIONS)  # 2026-03-01 is a Sunday
+    mails = kept_mails.kept(settings, OPTIONS.as_of_date)
     assert mails is not None
     with reading(built, "marts", OPTIONS.as_of_date) as marts:
         library = marts.prompts()
@@ -244,7 +244,7 @@ reports:
     assert len({one.fingerprint for one in mails.kept}) > 3
     before = mails.path.read_bytes()
     with pytest.raises(ReportError):
-        mailing.keep(built, settings, replace(OPTIONS, base_url="javascript:alert(1)"))
+        kept_mails.keep(built, settings, replace(OPTIONS, base_url="javascript:alert(1)"))
     assert mails.path.read_bytes() == before
 
 
@@ -257,5 +257,5 @@ def test_a_subscription_is_shown_even_where_it_is_not_its_turn(
     )
     settings = load_settings({}, tmp_path)
     [monthly] = settings.config.reports.all_subscriptions
-    content = mailing.first_made(built, settings, OPTIONS, monthly)
+    content = kept_mails.first_made(built, settings, OPTIONS, monthly)
     assert content.subject.startswith("Prism month to 2026-03-01, prompts of ")

@@ -19,9 +19,9 @@ import psycopg
 import pytest
 import yaml
 
-from orchestration import mailing, reporting
+from orchestration import kept_mails, mailing, reporting
 from orchestration.errors import PrismError
-from orchestration.mailing import Kept
+from orchestration.kept_mails import Kept
 from orchestration.settings import Settings, load_settings
 from orchestration.warehouse import Warehouse
 from reports import mail, outbox
@@ -77,8 +77,8 @@ class House:
     def keep(
         self, settings: Settings, *kept: dict[str, Any], day: date = DAY, hours: float | None = 2.0
     ) -> None:
-        """Mails of a date as :func:`mailing.keep` keeps them, one for each of ``kept``."""
-        path = mailing.path_of(settings, day)
+        """Mails of a date as :func:`kept_mails.keep` keeps them, one for each of ``kept``."""
+        path = kept_mails.path_of(settings, day)
         path.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(path, "w") as archive:
             mails = []
@@ -101,7 +101,7 @@ class House:
                 ):
                     assert file is not None
                     content = Content(one.subscription, day, subject, "Good morning.", "<p>Good morning.</p>")
-                    archive.writestr(file, mailing._unaddressed(content, settings))
+                    archive.writestr(file, kept_mails.unaddressed(content, settings))
                 mails.append(asdict(one))
             index = {"as_of_date": day.isoformat(), "hours_without_use": hours, "mails": mails}
             archive.writestr("index.json", json.dumps(index))
@@ -293,6 +293,7 @@ def test_a_refused_mail_is_told_to_the_owner_once_and_can_be_tried_again(
     sending = mailing.send(warehouse, settings, DAY)
     assert sending.unsent == 1
     assert "Mail to gone@example.com: failed (550 5.1.1 no such user)" in sending.lines
+    assert sending.counts == ("Mail: 1 failed, 1 sent",)  # what Dagster keeps has no address
     [(_, notice)] = [one for one in mailbox.taken if one[0] == "owner@example.com"]
     text = read(notice).get_content()
     assert "one of 2026-11-21 to gone@example.com: 550 5.1.1 no such user" in text
@@ -332,7 +333,8 @@ def test_without_a_mail_server_mails_are_kept(
     settings = house.settings({})
     house.keep(settings, {})
     sending = mailing.send(warehouse, settings, DAY)
-    assert sending == mailing.Sending(("Mail: 1 in the outbox, kept there: PRISM_SMTP_URL is not set.",), 0)
+    line = "Mail: 1 in the outbox, kept there: PRISM_SMTP_URL is not set."
+    assert sending == mailing.Sending((line,), 0, (line,))
     assert reports_of(session) == [("one", "ann@example.com", "queued")]
     assert mailing.deliver_due(warehouse, settings) is None
 
@@ -479,9 +481,10 @@ def test_many_mails_are_counted_and_only_what_went_wrong_is_named() -> None:
     attempts.append(outbox.Attempt("gone@example.com", "News", "failed", "550 no"))
     delivery = outbox.Delivery(tuple(attempts), (), None)
     assert mailing.in_words(delivery) == [
-        "Mail: 30 sent, 1 failed",
         "Mail to gone@example.com: failed (550 no)",
+        "Mail: 30 sent, 1 failed",
     ]
+    assert mailing.counted(delivery) == ["Mail: 30 sent, 1 failed"]
     assert mailing.in_words(replace(delivery, attempts=(), fault="mail server h:25: refused")) == [
         "Mail: mail server h:25: refused"
     ]

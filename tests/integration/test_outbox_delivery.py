@@ -290,6 +290,36 @@ def test_a_server_that_is_down_is_asked_once_a_round_not_once_a_mail(
     assert sorted(mailbox.recipients()) == sorted(f"{n}@example.com" for n in range(20))
 
 
+def test_a_server_that_runs_out_takes_the_rest_later_and_nobody_is_held_to_have_failed(
+    session: psycopg.Connection[Any],
+) -> None:
+    recipients = [f"{n}@example.com" for n in range(6)]
+    queued(session, *recipients)
+
+    class Limited(Mailbox):
+        left = 4
+
+        async def handle_MAIL(  # noqa: N802
+            self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+        ) -> str:
+            if self.left == 0:
+                return "421 4.7.0 too many messages, closing"
+            self.left -= 1
+            envelope.mail_from = address
+            return "250 OK"
+
+    mailbox = Limited()
+    with running(mailbox) as address:
+        delivery = outbox.deliver(session, f"smtp://{address}", patience=QUICK, sleep=waits)
+        assert mailbox.recipients() == recipients[:4]
+        assert {entry.state for entry in delivery.unsent} == {"retry"}
+        assert {entry.last_reply for entry in delivery.unsent} == {"421 4.7.0 too many messages, closing"}
+        mailbox.left = 10
+        session.execute("update ops.outbox set next_attempt_at = null")
+        outbox.deliver(session, f"smtp://{address}", patience=QUICK, sleep=waits)
+    assert mailbox.recipients() == recipients
+
+
 def test_a_refused_sender_is_not_held_against_the_recipients(session: psycopg.Connection[Any]) -> None:
     queued(session, "ann@example.com", "bob@example.com")
 

@@ -119,6 +119,7 @@ def test_a_day_counts_once_it_has_ended_in_the_reporting_zone(settings: Settings
     check_as_of_date(settings, date(2025, 1, 1), now)
 
 
-def test_the_owner_hears_of_failed_runs_by_default(definitions: dg.Definitions) -> None:
-    sensor = definitions.resolve_sensor_def("owner_hears")
+@pytest.mark.parametrize("name", ["owner_hears", "mail_goes_out", "heartbeat"])
+def test_what_sends_mail_by_itself_is_on_by_default(definitions: dg.Definitions, name: str) -> None:
+    sensor = definitions.resolve_sensor_def(name)
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
