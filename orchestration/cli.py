@@ -21,6 +21,7 @@ import typer
 from orchestration.commands.alerts import alerts
 from orchestration.commands.db import db
 from orchestration.commands.enhance import enhance
+from orchestration.commands.erase import erase
 from orchestration.commands.export import export
 from orchestration.commands.prompts import prompts
 from orchestration.commands.rate import rate
@@ -279,6 +280,7 @@ app.command()(send)
 app.command()(export)
 app.command()(enhance)
 app.command()(rate)
+app.command()(erase)
 
 
 @app.command()

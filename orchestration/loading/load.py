@@ -11,10 +11,11 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pyarrow as pa
@@ -149,11 +150,15 @@ class _Load:
         self._timezone = settings.config.timezone
         self._progress = progress
         privacy = settings.config.privacy
+        erased, self._sealed_through = session.run(merge.forgotten)
         self._rules = Rules(
             now=datetime.now(UTC),
             start=datetime.combine(settings.config.start_date, clock(), settings.zone),
             hmac_key=None if privacy.persons == "plain" else settings.hmac_key(),
             with_texts=privacy.prompt_texts == "full",
+            erased=erased,
+            erased_key=settings.hmac_key() if erased else b"",
+            sealed_before=_start_of_day_after(self._sealed_through, settings.zone),
         )
 
     def entity(self, reader: Reader, entity: Entity) -> None:
@@ -190,6 +195,8 @@ class _Load:
         days = comparison.days(self._rules.now.astimezone(self._zone).date(), self._timezone)
         if days is None:
             return
+        if self._sealed_through is not None:
+            days = replace(days, first=max(days.first, self._sealed_through + timedelta(days=1)))
         theirs = comparison.totals(days, reconcile.RANGES)
 
         def compared(connection: psycopg.Connection) -> reconcile.Found:
@@ -513,6 +520,10 @@ class _Session:
             self._stack.close()
         except psycopg.Error as error:
             log.debug("closing the warehouse's connection: %s", error)
+
+
+def _start_of_day_after(day: date | None, zone: ZoneInfo) -> datetime | None:
+    return None if day is None else datetime.combine(day + timedelta(days=1), clock(), zone)
 
 
 def _is_transient(error: psycopg.Error, connection: psycopg.Connection) -> bool:

@@ -20,6 +20,7 @@ from psycopg.types.json import Jsonb
 
 from orchestration.errors import PrismError
 from orchestration.loading.library import KEYS
+from orchestration.loading.validate import ERASED, SEALED
 from orchestration.sources.protocol import Entity
 
 # column of raw.prompt_usage -> (canonical column, type); the key (source, usage_id) stands apart
@@ -441,6 +442,14 @@ def next_batch_id(connection: psycopg.Connection) -> int:
     return int(row[0])
 
 
+def forgotten(connection: psycopg.Connection) -> tuple[frozenset[str], date | None]:
+    """Pseudonyms of people who were erased, and the last day that is sealed."""
+    people = connection.execute("select user_key from raw.erased_people").fetchall()
+    row = connection.execute("select max(sealed_through) from raw.sealed_days").fetchone()
+    assert row is not None
+    return frozenset(person for (person,) in people), row[0]
+
+
 def landed(connection: psycopg.Connection, batch_id: int) -> bool:
     """Whether the batch was committed."""
     return (
@@ -513,6 +522,12 @@ def record(
         )
         target = sql.SQL("raw.rejected_rows ({})").format(_list(whole.column_names))
         _copy(connection, target, _encoded(whole))
+        # nobody is to mend those: they are on record, and closed
+        connection.execute(
+            "update raw.rejected_rows set resolved_at = rejected_at "
+            "where batch_id = %s and field is null and reason = any(%s)",
+            [batch_id, [ERASED, SEALED]],
+        )
 
 
 def watermarks(connection: psycopg.Connection, source: str, entity: Entity) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -22,6 +22,9 @@ from orchestration.sources.protocol import CANONICAL, Batch, Entity, Kind, Readi
 _AHEAD = timedelta(hours=24)
 _VALUE_SHOWN = 200  # characters of a rejected value
 _ROW_SHOWN = 1000  # characters of a rejected row
+# why a row is rejected that is good in itself
+ERASED = "erased: its person was erased (prism erase)"
+SEALED = "used_at: its day is past retention and sealed"
 REJECTS = pa.schema(
     [("location", pa.string()), ("field", pa.string()), ("reason", pa.string()), ("payload", pa.string())]
 )
@@ -45,12 +48,19 @@ _TYPES: Mapping[Kind, pa.DataType] = {
 
 @dataclass(frozen=True)
 class Rules:
-    """What judging depends on beside the batch. ``hmac_key`` is null where persons stay as they are."""
+    """What judging depends on beside the batch. ``hmac_key`` is null where persons stay as they are.
+
+    ``erased`` are the pseudonyms, by ``erased_key``, of whose uses none is taken. Nor is one from before
+    ``sealed_before``.
+    """
 
     now: datetime
     start: datetime
     hmac_key: bytes | None
     with_texts: bool
+    erased: frozenset[str] = frozenset()
+    erased_key: bytes = b""
+    sealed_before: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,8 @@ def check(batch: Batch, readings: Mapping[str, Reading], rules: Rules) -> Checke
             columns[name] = _typed(array, known.kind, readings.get(name, Reading()), rules)
     bad = np.zeros(count, bool)
     rejects = [_of_source(batch)]
+    if batch.entity == "usage":
+        rejects += _forgotten(batch, columns, rules, bad)
     for name, known in CANONICAL[batch.entity].items():
         if known.required:
             column = columns[name]
@@ -135,6 +147,31 @@ def _typed(array: pa.Array, kind: Kind, reading: Reading, rules: Rules) -> value
     return readers[kind]()
 
 
+def pseudonym(key: bytes, person: str) -> str:
+    """A person's keyed hash (HMAC-SHA-256, hexadecimal): the same for the same person and key."""
+    return hmac.digest(key, person.encode(), "sha256").hex()
+
+
+def _forgotten(
+    batch: Batch, columns: Mapping[str, values.Column], rules: Rules, bad: np.ndarray
+) -> Iterator[pa.Table]:
+    """Marks as bad the uses of people who were erased, and those of sealed days; yields their rejects."""
+    if rules.erased:
+        encoded = columns["user_key"].values.dictionary_encode()
+        marks = [pseudonym(rules.erased_key, one) in rules.erased for one in encoded.dictionary.to_pylist()]
+        erased = values.true_rows(pc.take(pa.array(marks, pa.bool_()), encoded.indices))
+        bad[erased] = True
+        # neither the key of the use nor a value: nothing that leads back to the person
+        places = pa.repeat(pa.scalar(batch.place), len(erased))
+        yield _rejects(places, None, ERASED, pa.nulls(len(erased), pa.string()))
+    if rules.sealed_before is not None:
+        used_at = columns["used_at"].values
+        late = values.true_rows(pc.less(used_at, pa.scalar(rules.sealed_before, values.INSTANT)))
+        late = late[~bad[late]]
+        bad[late] = True
+        yield _whole_rows(batch, late, SEALED)
+
+
 def _derive(columns: dict[str, values.Column], rules: Rules) -> None:
     """What follows from other values of a use; and persons become pseudonyms."""
     # an error type that can't be stored says all the same that there was an error
@@ -152,7 +189,7 @@ def _derive(columns: dict[str, values.Column], rules: Rules) -> None:
     if key is not None:
         for name in ("user_key", "ip_address", "user_agent"):
             columns[name].values = values.pseudonyms(
-                columns[name].values, lambda person: hmac.digest(key, person, "sha256").hex()
+                columns[name].values, lambda person: pseudonym(key, person)
             )
 
 

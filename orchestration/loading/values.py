@@ -402,8 +402,8 @@ def _instant(word: str, zone: ZoneInfo) -> tuple[datetime | None, bool]:
         return None, False
 
 
-def pseudonyms(array: pa.Array, hashed: Callable[[bytes], str]) -> pa.Array:
+def pseudonyms(array: pa.Array, hashed: Callable[[str], str]) -> pa.Array:
     """Each distinct text through ``hashed`` once."""
     encoded = array.dictionary_encode()
-    words = pa.array([hashed(word.encode()) for word in encoded.dictionary.to_pylist()], pa.string())
+    words = pa.array([hashed(word) for word in encoded.dictionary.to_pylist()], pa.string())
     return pc.take(words, encoded.indices)
