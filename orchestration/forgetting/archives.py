@@ -32,7 +32,7 @@ def remove(path: Path, is_theirs: IsTheirs, *, dry_run: bool = False) -> int:
     """Takes the person's rows out of one file, and returns how many there were.
 
     The file is replaced whole, by a rename, and only where it held any. Raises ``OSError``, ``ValueError``
-    (also pyarrow's errors), ``EOFError`` or ``csv.Error`` where it can't be read to its end: then it stays as it was.
+    (also pyarrow's errors), ``EOFError`` or ``csv.Error`` where it can't be read to its end: it stays then.
     """
     partial = path.with_name(path.name + ".part")
     try:
