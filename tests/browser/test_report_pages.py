@@ -31,7 +31,7 @@ def report(browser: Browser, module_warehouse: Warehouse, tmp_path_factory: pyte
 
 @contextmanager
 def opened(browser: Browser, file: Path, **context: Any) -> Iterator[Page]:
-    """The page, watched: a message on the console, an error or a request beyond the report fails the test."""
+    """The page, watched: a message on the console, an error or a request beyond the reports fails the test."""
     faults: list[str] = []
     frame = browser.new_context(**context)
     try:
@@ -43,7 +43,7 @@ def opened(browser: Browser, file: Path, **context: Any) -> Iterator[Page]:
         page.on(
             "request",
             lambda request: (
-                None if request.url.startswith(root.as_uri()) else faults.append(f"request: {request.url}")
+                None if request.url.startswith(root.parent.as_uri()) else faults.append(f"request: {request.url}")
             ),
         )
         page.goto(file.as_uri())
