@@ -31,19 +31,20 @@ def report(browser: Browser, module_warehouse: Warehouse, tmp_path_factory: pyte
 
 @contextmanager
 def opened(browser: Browser, file: Path, **context: Any) -> Iterator[Page]:
-    """The page, watched: a message on the console, an error or a request beyond the reports fails the test."""
+    """The page, watched: any console message, error or request beyond the reports fails the test."""
     faults: list[str] = []
     frame = browser.new_context(**context)
     try:
         page = frame.new_page()
-        root = next(parent for parent in file.parents if (parent / "report.json").is_file())
+        report = next(parent for parent in file.parents if (parent / "report.json").is_file())
+        root = report.parent.as_uri()
         page.on("console", lambda message: faults.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: faults.append(f"error: {error}"))
         page.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         page.on(
             "request",
             lambda request: (
-                None if request.url.startswith(root.parent.as_uri()) else faults.append(f"request: {request.url}")
+                None if request.url.startswith(root) else faults.append(f"request: {request.url}")
             ),
         )
         page.goto(file.as_uri())
