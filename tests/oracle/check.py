@@ -42,6 +42,7 @@ ELSEWHERE: Mapping[str, str] = {
     "usage_forecasts": "fitted by back-test: test_forecasts and test_analytics_tables",
     "prompt_comparisons": "single uses in test_analytics_tables, verdicts in test_comparisons",
     "alert_evidence": "what lies behind an alert: test_alert_scenario",
+    "mail_deliveries": "what became of mails: test_mail_deliveries",
     "action_items": "states of people's work over nights: test_action_items",
     "rules_in_force": "the seeds as they stand: no number is computed",
     "experiments": "a seed",
