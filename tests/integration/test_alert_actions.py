@@ -6,14 +6,18 @@ import json
 import random
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from orchestration.alerting import actions
 from orchestration.alerting.actions import Filter
+from orchestration.cli import app
 from orchestration.errors import PrismError
 from orchestration.warehouse import Warehouse
 from tests.dbt import run_dbt
@@ -251,6 +255,35 @@ def test_days_that_are_over_and_alerts_that_are_over_are_refused(connection: psy
         actions.acknowledge(connection, [over.alert_id], **said)
     [noted] = actions.remark(connection, [over.alert_id], note="Version 4 did it.", **said)
     assert noted.history[-1].note == "Version 4 did it."
+
+
+def test_the_commands_say_and_do_what_the_api_does(
+    built: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRISM_WAREHOUSE_URL", built.url)
+    monkeypatch.chdir(tmp_path)
+
+    def prism(*arguments: str) -> Result:
+        return CliRunner().invoke(app, ["alerts", *arguments])
+
+    found = json.loads(prism("list", "--json", "--severity", "high", "--state", "open").stdout)
+    assert found and {alert["severity"] for alert in found} == {"high"}
+    one, two = (alert["alert_id"][:8] for alert in found[:2])
+    told = prism("assign", one, two, "--to", "bob@example.com", "--due", "2w", "--by", "ann").stdout
+    assert told.count("open, assigned to bob@example.com, due ") == 2
+    for command in (["acknowledge"], ["snooze", "--until", "3d"], ["resolve"], ["reopen"], ["note"]):
+        assert prism(command[0], one, *command[1:], "--by", "ann", "--note", "On it.").exit_code == 0
+    shown = prism("show", one).stdout
+    assert shown.count("On it.") == 5 and "ann, assign to bob@example.com, due " in shown
+    assert one in prism("list", "--assigned-to", "bob@example.com").stdout
+    assert prism("list", "--overdue").stdout == "No alert is like that.\n"
+    for arguments, complaint in (
+        (["show", "nonsense"], "there is no alert 'nonsense'"),
+        (["snooze", two, "--until", "tomorrow"], "'tomorrow' is not a day"),
+        (["snooze", two, "--until", "2020-01-01"], "must end on a day to come"),
+    ):
+        failed = prism(*arguments)
+        assert failed.exit_code == 1 and complaint in str(failed.exception)
 
 
 @pytest.mark.parametrize(
