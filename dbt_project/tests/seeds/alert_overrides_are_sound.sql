@@ -1,7 +1,7 @@
 {{ config(meta={'dagster': {'ref': {'name': 'alert_overrides'}}}) }}
 
 {%- set beyond -%}
-    case rules.comparator when 'above' then 1 else -1 end
+case rules.comparator when 'above' then 1 else -1 end
 {%- endset %}
 
 -- Business reason: an override that names nothing would be ignored in silence, and one

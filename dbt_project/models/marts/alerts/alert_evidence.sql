@@ -193,17 +193,21 @@ compared as (
                     when 'success_rate' then 1 - threshold
                     when 'average_rating' then 5 - threshold
                     when 'p95_response_time_ms'
-                        then sum(bad) over whole
-                        / nullif(sum(looked_at) over whole, 0)
+                        then
+                            sum(bad) over whole
+                            / nullif(sum(looked_at) over whole, 0)
                     when 'success_rate_change'
-                        then sum(before_bad) over whole
-                        / nullif(sum(before_looked_at) over whole, 0)
+                        then
+                            sum(before_bad) over whole
+                            / nullif(sum(before_looked_at) over whole, 0)
                     when 'average_rating_change'
-                        then sum(before_bad) over whole
-                        / nullif(sum(before_looked_at) over whole, 0)
+                        then
+                            sum(before_bad) over whole
+                            / nullif(sum(before_looked_at) over whole, 0)
                     when 'version_quality'
-                        then sum(before_bad) over whole
-                        / nullif(sum(before_looked_at) over whole, 0)
+                        then
+                            sum(before_bad) over whole
+                            / nullif(sum(before_looked_at) over whole, 0)
                     else threshold
                 end
         end as excess
@@ -314,7 +318,7 @@ error_sums as (
         scopes.metric in (
             'success_rate', 'success_rate_change', 'error_rate', 'version_quality'
         )
-    group by 1, 2
+    group by scopes.alert_id, coalesce(errors.error_type, 'not said')
 ),
 
 error_types as (
@@ -358,7 +362,7 @@ ranked as (
         *,
         row_number() over (
             partition by alert_id, kind
-            order by weight desc nulls last, dimension, name
+            order by weight desc nulls last, dimension asc, name asc
         )::integer as rank
     from evidence
 ),

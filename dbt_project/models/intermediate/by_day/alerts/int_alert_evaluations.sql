@@ -100,9 +100,10 @@ graded as (
                 then 0
             else (
                 select count(*)
-                from unnest(
-                    array[threshold, medium_cutoff, high_cutoff]
-                ) as cutoffs (cutoff)
+                from
+                    unnest(
+                        array[threshold, medium_cutoff, high_cutoff]
+                    ) as cutoffs (cutoff)
                 where direction * observed_value > direction * cutoff
             )
         end as crossed_level,
@@ -110,9 +111,10 @@ graded as (
             when not limited.is_evaluated then 0
             else (
                 select count(*)
-                from unnest(
-                    array[threshold, medium_cutoff, high_cutoff]
-                ) as cutoffs (cutoff)
+                from
+                    unnest(
+                        array[threshold, medium_cutoff, high_cutoff]
+                    ) as cutoffs (cutoff)
                 where
                     direction * observed_value
                     > direction * cutoff - margin * abs(cutoff)

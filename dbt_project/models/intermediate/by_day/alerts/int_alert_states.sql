@@ -210,7 +210,14 @@ ranked as (
             switched.rule = previous.rule
             and switched.scope = previous.scope
             and switched.subject_id = previous.subject_id
-    group by 1, 2, 3, 4, 5, 6, 7
+    group by
+        switched.rule,
+        switched.scope,
+        switched.subject_id,
+        switched.as_of_date,
+        switched.night,
+        switched.open_after,
+        switched.crossed_level
 ),
 
 changes as (
@@ -291,18 +298,18 @@ final as (
                     case
                         when
                             episodes.episode > 1
-                            {%- if is_incremental() %}
-                            or exists (
-                                select 1
-                                from {{ this }} as earlier
-                                inner join all_nights
-                                    on earlier.as_of_date = all_nights.as_of_date
-                                where
-                                    episodes.rule = earlier.rule
-                                    and episodes.subject_id = earlier.subject_id
-                                    and episodes.scope = earlier.scope
-                            )
-                            {%- endif %}
+                        {%- if is_incremental() %}
+                        or exists (
+                            select 1
+                            from {{ this }} as earlier
+                            inner join all_nights
+                                on earlier.as_of_date = all_nights.as_of_date
+                            where
+                                episodes.rule = earlier.rule
+                                and episodes.subject_id = earlier.subject_id
+                                and episodes.scope = earlier.scope
+                        )
+                        {%- endif %}
                             then 'reopened'
                         else 'opened'
                     end

@@ -38,9 +38,9 @@ final as (
         {%- for name in counts %}
         sum(usage.{{ name }})::bigint as {{ name }},
         {%- endfor %}
-        {%- for name in sums %}
-        sum(usage.{{ name }})::double precision as {{ name }}{{ ',' if not loop.last }}
-        {%- endfor %}
+    {%- for name in sums %}
+    sum(usage.{{ name }})::double precision as {{ name }}{{ ',' if not loop.last }}
+    {%- endfor %}
     from usage
     inner join prompt_keys on usage.prompt_key = prompt_keys.prompt_key
     group by prompt_keys.prompt_id, usage.usage_date

@@ -202,32 +202,42 @@ earlier_uses as (
             windows.baseline_start <= days.usage_date
             and windows.period_start > days.usage_date
     where windows.days is not null
-    group by 1, 2, 3, 4
+    group by
+        windows.as_of_date,
+        windows.period,
+        days.prompt_id,
+        (windows.period_start - 1 - days.usage_date) / windows.days
+),
+
+lives as (
+    select
+        as_of_date,
+        period,
+        prompt_id,
+        least(90, period_start - first_used_on) / days as window_count
+    from sums
 ),
 
 earlier_windows as (
     select
-        sums.as_of_date,
-        sums.period,
-        sums.prompt_id,
+        lives.as_of_date,
+        lives.period,
+        lives.prompt_id,
         lives.window_count,
         sum(earlier_uses.usage_count) as usage_count,
         case
             when count(*) < lives.window_count then 0
             else min(earlier_uses.usage_count)
         end as least_usage_count
-    from sums
-    cross join lateral (
-        select least(90, sums.period_start - sums.first_used_on) / sums.days
-            as window_count
-    ) as lives
+    from lives
     inner join earlier_uses
         on
-            sums.as_of_date = earlier_uses.as_of_date
-            and sums.period = earlier_uses.period
-            and sums.prompt_id = earlier_uses.prompt_id
+            lives.as_of_date = earlier_uses.as_of_date
+            and lives.period = earlier_uses.period
+            and lives.prompt_id = earlier_uses.prompt_id
             and lives.window_count > earlier_uses.place
-    group by sums.as_of_date, sums.period, sums.prompt_id, lives.window_count
+    group by
+        lives.as_of_date, lives.period, lives.prompt_id, lives.window_count
 ),
 
 of_windows as (

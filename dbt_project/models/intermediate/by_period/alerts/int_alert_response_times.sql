@@ -34,7 +34,12 @@ buckets as (
             histogram.usage_date
             between windows.baseline_start and windows.as_of_date
     where windows.period in (select rules.period from rules)
-    group by 1, 2, 3, 4, 5
+    group by
+        windows.as_of_date,
+        windows.period,
+        histogram.usage_date < windows.period_start,
+        prompt_keys.prompt_id,
+        histogram.bucket
 ),
 
 ranked as (
