@@ -182,8 +182,9 @@ def _use_drop(
     counts = [sum(age // days == place for age in ages) for place in range(windows)]
     if not sum(counts):
         return None
-    sure = windows >= 4 and len(now) < min(counts)
-    return Found(len(now) / (sum(counts) / windows) - 1, sum(counts), sure)
+    usual = sum(counts) / windows
+    sure = windows >= 4 and len(now) < min(counts) and usual - len(now) > Z * math.sqrt(usual)
+    return Found(len(now) / usual - 1, sum(counts), sure)
 
 
 def _silence(days: list[date], as_of: date) -> Found:

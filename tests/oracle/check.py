@@ -39,7 +39,6 @@ KEYS: Mapping[str, list[str]] = {
 ELSEWHERE: Mapping[str, str] = {
     "performance_alerts": "which are open: test_marts_numbers; lives of many nights: test_alert_scenario",
     "alert_events": "lives of many nights: test_alert_scenario and test_marts_alerts",
-    "alert_evidence": "a known regression: test_alert_scenario",
     "usage_forecasts": "fitted by back-test: test_forecasts and test_analytics_tables",
     "prompt_comparisons": "single uses in test_analytics_tables, verdicts in test_comparisons",
     "alert_evidence": "what lies behind an alert: test_alert_scenario",

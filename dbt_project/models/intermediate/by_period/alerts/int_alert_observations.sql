@@ -447,7 +447,13 @@ of_windows as (
             / nullif(earlier_windows.window_count, 0),
             earlier_windows.usage_count::bigint,
             earlier_windows.window_count >= 4
-            and measured.usage_count < earlier_windows.least_usage_count,
+            and measured.usage_count < earlier_windows.least_usage_count
+            -- a count of few uses a week falls under all earlier ones by luck
+            and earlier_windows.usage_count / earlier_windows.window_count
+            - measured.usage_count
+            > {{ z }} * sqrt(
+                earlier_windows.usage_count / earlier_windows.window_count
+            ),
             null,
             measured.usage_count || ' uses; usual are '
             || round(
