@@ -66,15 +66,6 @@ def opened(
     return pd.DataFrame(rows, columns=["subject", "rule", "severity"])
 
 
-def still_open(before: pd.DataFrame, tonight: pd.DataFrame, rules: pd.DataFrame) -> pd.DataFrame:
-    """What is open on a second night: what it opens, and all that one clear night does not close."""
-    patient = set(rules.loc[rules["close_after"] > 1, "rule"])
-    found = pd.concat([before[before["rule"].isin(patient)], tonight])
-    ranks = {"low": 0, "medium": 1, "high": 2}
-    worst = found.assign(rank=found["severity"].map(ranks)).sort_values("rank", ascending=False)
-    return worst.drop_duplicates(["subject", "rule"]).drop(columns="rank")
-
-
 def _amount(rule: Mapping[str, Any]) -> float:
     return 0.0 if math.isnan(rule["minimum_amount"]) else float(rule["minimum_amount"])
 
