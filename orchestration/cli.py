@@ -212,7 +212,7 @@ def load(
     ] = False,
 ) -> None:
     """Loads what is new from one or all configured sources."""
-    from orchestration import warehouse
+    from orchestration import roles, warehouse
     from orchestration.loading.load import load_source
     from orchestration.loading.retry import retry_rejected as retry
 
@@ -232,6 +232,7 @@ def load(
         raise PrismError("--file needs the source whose column map fits it", where="prism load")
     house = warehouse.open_warehouse(settings)
     warehouse.setup(house)
+    house = house.acting_as(roles.LOADER)
     failures = []
     for one in [known[source]] if source else known.values():
         progress = Progress()
@@ -264,12 +265,13 @@ def load(
 @app.command()
 def report(date: DateOption = None) -> None:
     """Renders the report from the marts as they are; refuses another as-of date than theirs."""
-    from orchestration import builds, reporting, warehouse
+    from orchestration import builds, reporting, roles, warehouse
 
     settings = settings_here()
     house = warehouse.open_warehouse(settings)
     warehouse.setup(house)
-    with house.lock("build"), house.connect(autocommit=True) as connection:
+    reader = house.acting_as(roles.REPORTER)
+    with house.lock("build"), reader.connect(autocommit=True) as connection:
         day = date.date() if date else builds.marts_as_of_date(connection)
         if day is None:
             raise PrismError("the marts are not built yet", where=house.where, mend="Run: prism run")
@@ -338,7 +340,7 @@ def dbt_command(context: typer.Context) -> None:
         "DBT_TARGET_PATH": str(target),
         "DBT_LOG_PATH": str(target),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-        **house.libpq_environment(),
+        **house.dbt_environment(),
     }
     command = [dbt.executable(), *arguments]
     if not {"build", "run", "seed", "snapshot", "run-operation"} & set(arguments):

@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import PrivateAttr
 
+from orchestration import roles
 from orchestration import warehouse as warehouses
 from orchestration.settings import Settings, load_settings
 from orchestration.warehouse import Warehouse
@@ -32,3 +33,17 @@ class Prism(dg.ConfigurableResource):  # type: ignore[type-arg]
             warehouses.setup(warehouse)
             self._warehouse = warehouse
         return self._warehouse
+
+    # the warehouse with no more rights than a step needs
+
+    @property
+    def loader(self) -> Warehouse:
+        return self.warehouse.acting_as(roles.LOADER)
+
+    @property
+    def transformer(self) -> Warehouse:
+        return self.warehouse.acting_as(roles.TRANSFORMER)
+
+    @property
+    def reporter(self) -> Warehouse:
+        return self.warehouse.acting_as(roles.REPORTER)

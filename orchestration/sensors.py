@@ -42,7 +42,7 @@ def owner_hears() -> dg.SensorDefinition:
             failures = [metadata.failure(event) for event in events]
             told = failures or [context.failure_event.message or "the run ended before its first step"]
             run_id = context.dagster_run.run_id
-            reporting.tell_owner(prism.warehouse, prism.settings, as_of_date(day), told, run_id)
+            reporting.tell_owner(prism.reporter, prism.settings, as_of_date(day), told, run_id)
 
     return tell_owner
 
@@ -62,7 +62,7 @@ def notice_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     def notices_due(_: dg.SensorEvaluationContext, prism: Prism) -> dg.SkipReason:
         try:
             told = notices.notify(
-                prism.warehouse, prism.settings, now=datetime.now(UTC), patience=_WITHOUT_PAUSES
+                prism.reporter, prism.settings, now=datetime.now(UTC), patience=_WITHOUT_PAUSES
             )
         except PrismError as error:
             return dg.SkipReason(str(error))
@@ -83,7 +83,7 @@ def mail_sensors() -> list[dg.SensorDefinition]:
     def mail_goes_out(_: dg.SensorEvaluationContext, prism: Prism) -> dg.SkipReason:
         if not prism.settings.smtp_url:
             return dg.SkipReason("PRISM_SMTP_URL is not set")
-        delivery = mailing.deliver_due(prism.warehouse, prism.settings, _WITHOUT_PAUSES)
+        delivery = mailing.deliver_due(prism.reporter, prism.settings, _WITHOUT_PAUSES)
         return dg.SkipReason("; ".join(mailing.counted(delivery) if delivery else ()) or "nothing was due")
 
     @dg.sensor(

@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from orchestration import roles
 from orchestration.database import connect, describe, not_a_url
 from orchestration.errors import PrismError
 from orchestration.postgres import DATABASE, EmbeddedServer
@@ -28,11 +29,19 @@ SCHEMA_VERSION = "0011"
 
 @dataclass(frozen=True)
 class Warehouse:
-    """A reachable warehouse. ``url`` is one libpq URI; ``dagster_url`` that of Dagster's own storage."""
+    """A reachable warehouse. ``url`` is one libpq URI; ``dagster_url`` that of Dagster's own storage.
+
+    ``role`` is taken on by each session, where it is there and the user may (:mod:`orchestration.roles`).
+    """
 
     url: str = field(repr=False)
     dagster_url: str = field(repr=False)
     embedded: EmbeddedServer | None = None
+    role: str | None = None
+
+    def acting_as(self, role: str | None) -> Warehouse:
+        """The same warehouse with no more rights than ``role`` has; None: as the user that it is."""
+        return replace(self, role=role)
 
     @property
     def where(self) -> str:
@@ -41,7 +50,10 @@ class Warehouse:
 
     def connect(self, *, autocommit: bool = False) -> psycopg.Connection:
         """A session of its own. Raises :class:`PrismError` where the server can't be reached."""
-        return connect(self.url, autocommit=autocommit, setting="PRISM_WAREHOUSE_URL")
+        connection = connect(self.url, autocommit=autocommit, setting="PRISM_WAREHOUSE_URL")
+        if self.role is not None:
+            roles.take_on(connection, self.role)
+        return connection
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -61,6 +73,16 @@ class Warehouse:
         }
         return {variable: str(parts[name]) for name, variable in names.items() if parts.get(name)}
 
+    def dbt_environment(self) -> dict[str, str]:
+        """What `prism-dbt` reads: libpq's variables, and the role that owns what dbt makes (empty: the user).
+
+        Whatever else built there before is handed over to that role first.
+        """
+        with self.acting_as(None).connect() as connection:
+            roles.hand_over(connection)
+            owner = "" if roles.TRANSFORMER in roles.missing(connection) else roles.TRANSFORMER
+        return {**self.libpq_environment(), "PRISM_DBT_ROLE": owner}
+
     @contextmanager
     def lock(self, name: str, *, wait_seconds: float = 600) -> Iterator[None]:
         """Holds the advisory lock ``name`` (``load``, ``build``) while the block runs.
@@ -69,7 +91,8 @@ class Warehouse:
         :class:`PrismError` naming the holder when it is not to be had within ``wait_seconds``.
         """
         key = f"prism.{name}"
-        with self.connect(autocommit=True) as connection:
+        # as the user that it is: a lesser role would not be shown who holds the lock
+        with self.acting_as(None).connect(autocommit=True) as connection:
             deadline = time.monotonic() + wait_seconds
             connection.execute(
                 "select set_config('lock_timeout', %s, false)",
@@ -152,6 +175,8 @@ def setup(warehouse: Warehouse) -> None:
         if _version(connection) == SCHEMA_VERSION:
             return
     _migrate(warehouse)
+    with warehouse.connect(autocommit=True) as connection:
+        roles.apply(connection)
 
 
 def ensure_dagster_database(warehouse: Warehouse) -> None:

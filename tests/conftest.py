@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from orchestration import roles
 from orchestration import warehouse as warehouses
 from orchestration.postgres import EmbeddedServer
 from orchestration.warehouse import Warehouse
@@ -42,6 +43,10 @@ def _copy(server: EmbeddedServer, template: str) -> Warehouse:
     name = f"test_{next(_numbers)}"
     with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
         connection.execute(f"create database {name} template {template}")  # type: ignore[call-overload]
+        # the one grant that a template does not hand on
+        connection.execute(
+            f"grant create, temporary on database {name} to {roles.TRANSFORMER}, {roles.LOADER}"  # type: ignore[call-overload]
+        )
     return Warehouse(url=server.url(name), dagster_url=server.url(f"{name}_dagster"))
 
 

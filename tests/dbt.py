@@ -14,6 +14,7 @@ from unittest.mock import patch
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 
+from orchestration.dbt_process import session_options
 from orchestration.warehouse import Warehouse
 
 PROJECT_DIR = Path(__file__).resolve().parents[1] / "dbt_project"
@@ -29,7 +30,8 @@ def run_dbt(
 
     With ``check`` a failed run is an AssertionError that names the nodes that failed and why.
     """
-    with patch.dict(os.environ, warehouse.libpq_environment()):
+    libpq = warehouse.dbt_environment()
+    with patch.dict(os.environ, {**libpq, **session_options(libpq["PRISM_DBT_ROLE"])}):
         given = dict(vars or {})
         # the schema is decided when the project is parsed, all other variables when a model is compiled
         manifest = _manifest(warehouse.url, given.get("marts_schema", "marts"))

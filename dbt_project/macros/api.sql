@@ -128,6 +128,15 @@ from api.get_prompt_recommendations(priority => 'high')"
             {{ clauses | replace('{f}', name) }};
         end
         $body$;
+        {%- set signature = 'api.' ~ name ~ '(' ~ arguments | map(attribute=1) | join(', ') ~ ')' %}
+        do $do$
+        begin
+            if to_regrole('prism_analyst') is not null and to_regrole('prism_reporter') is not null then
+                revoke execute on function {{ signature }} from public;
+                grant execute on function {{ signature }} to prism_analyst, prism_reporter;
+            end if;
+        end
+        $do$;
         comment on function api.{{ name }}({{ arguments | map(attribute=1) | join(', ') }})
         is $comment${{ comment }}
 

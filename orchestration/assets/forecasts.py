@@ -55,10 +55,10 @@ def analytics_assets(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition
     )
     def analytics(context: dg.AssetExecutionContext, prism: Prism) -> Iterator[dg.MaterializeResult[None]]:
         day = as_of_date(context.partition_key)
-        with prism.warehouse.lock("build"), prism.warehouse.connect() as connection:
+        with prism.warehouse.lock("build"), prism.transformer.connect() as connection:
             schema = builds.schema_of(connection, context.run_id, day)
             written = tables.refresh(connection, day, schema)
-        with prism.warehouse.connect(autocommit=True) as connection:
+        with prism.transformer.connect(autocommit=True) as connection:
             for table, figures in written.items():
                 yield dg.MaterializeResult(
                     asset_key=["analytics", table],

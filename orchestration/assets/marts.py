@@ -74,8 +74,8 @@ def _build(
     """Builds and tests what the step selects. The marts are good once both steps of a run are through whole;
     a part of them that is built by itself makes nothing good."""
     day = as_of_date(context.partition_key)
-    warehouse = prism.warehouse
-    with warehouse.lock("build"), dbt.environment(warehouse.libpq_environment()):
+    warehouse = prism.transformer
+    with warehouse.lock("build"), dbt.environment(warehouse.dbt_environment()):
         with warehouse.connect() as connection:
             if first:
                 builds.drop_spoilt(connection)

@@ -61,14 +61,14 @@ def load_assets(settings: Settings) -> dg.AssetsDefinition:
         failures: dict[str, str] = {}
         for source in sources:
             try:
-                results += load_source(prism.warehouse, source, prism.settings)
+                results += load_source(prism.loader, source, prism.settings)
             except PrismError as error:
                 # the other sources go on; the night ends red all the same, by this source's check
                 context.log.error(str(error))
                 failures[source.name] = str(error)
         if len(failures) == len(sources):
             raise dg.Failure(description="\n".join(failures.values()), allow_retries=False)
-        with prism.warehouse.connect(autocommit=True) as connection:
+        with prism.loader.connect(autocommit=True) as connection:
             for table, (_, entity, _) in _TABLES.items():
                 loaded = [result for result in results if result.entity == entity]
                 yield dg.MaterializeResult(

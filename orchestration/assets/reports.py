@@ -31,10 +31,12 @@ def report_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> l
     )
     def nightly_report(context: dg.AssetExecutionContext, prism: Prism) -> dg.MaterializeResult[None]:
         day = as_of_date(context.partition_key)
-        with prism.warehouse.lock("build"), prism.warehouse.connect(autocommit=True) as connection:
-            schema = builds.schema_of(connection, context.run_id, day)
-            report = reporting.render(connection, prism.settings, day, schema)
-            builds.drop_beside(connection, schema)
+        with prism.warehouse.lock("build"):
+            with prism.reporter.connect(autocommit=True) as connection:
+                schema = builds.schema_of(connection, context.run_id, day)
+                report = reporting.render(connection, prism.settings, day, schema)
+            with prism.transformer.connect(autocommit=True) as connection:
+                builds.drop_beside(connection, schema)
         index = report.path / "index.html"
         base = prism.settings.config.reports.base_url
         published = f"{base.rstrip('/')}/{day}/index.html" if base else index.as_uri()
@@ -65,8 +67,8 @@ def report_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> l
         day = as_of_date(context.partition_key)
         failed = metadata.failed_loads(context.instance, context.run_id)
         if failed:
-            reporting.tell_of_sources(prism.warehouse, prism.settings, day, failed, context.run_id)
-        sending = mailing.send(prism.warehouse, prism.settings, day)
+            reporting.tell_of_sources(prism.reporter, prism.settings, day, failed, context.run_id)
+        sending = mailing.send(prism.reporter, prism.settings, day)
         told = "\n".join(sending.counts)  # an address would stay in Dagster's event log
         if sending.unsent:
             mend = f"{sending.unsent} that were due did not go out: prism send --status says which, and why"
@@ -85,12 +87,12 @@ def report_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> l
         description="Tells of alerts that opened, escalated or were resolved: each change once to each.",
     )
     def alert_notices(context: dg.AssetExecutionContext, prism: Prism) -> dg.MaterializeResult[None]:
-        with prism.warehouse.connect() as connection:
+        with prism.reporter.connect() as connection:
             newest = builds.marts_as_of_date(connection)
         if context.run.tags.get(BACKFILL_ID_TAG) or newest != as_of_date(context.partition_key):
             told = f"Notices: none, {context.partition_key} is an old date made anew"
             return dg.MaterializeResult(metadata={metadata.SUMMARY: told})
-        notified = notices.notify(prism.warehouse, prism.settings, now=datetime.now(UTC))
+        notified = notices.notify(prism.reporter, prism.settings, now=datetime.now(UTC))
         if notified.unsent:
             raise dg.Failure(description="\n".join(notified.lines), allow_retries=False)
         return dg.MaterializeResult(metadata={metadata.SUMMARY: "\n".join(notified.lines)})

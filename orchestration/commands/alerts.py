@@ -213,12 +213,12 @@ def notify_command(
 
 
 def _house() -> tuple[Settings, Warehouse]:
-    from orchestration import warehouse
+    from orchestration import roles, warehouse
 
     settings = settings_here()
     house = warehouse.open_warehouse(settings)
     warehouse.setup(house)
-    return settings, house
+    return settings, house.acting_as(roles.REPORTER)
 
 
 def _who(by: str | None) -> str:

@@ -33,7 +33,7 @@ def export(
 
     Texts in csv and xlsx are inert: a spreadsheet takes none for a formula.
     """
-    from orchestration import builds, warehouse
+    from orchestration import builds, roles, warehouse
     from reports.exports import write_extract
     from reports.marts import extracting
 
@@ -42,7 +42,7 @@ def export(
         raise typer.BadParameter("--where takes COLUMN=VALUE")
     house = warehouse.open_warehouse(settings_here())
     warehouse.setup(house)
-    with house.connect() as connection:
+    with house.acting_as(roles.REPORTER).connect() as connection:
         day = builds.marts_as_of_date(connection)
         connection.commit()
         if day is None:

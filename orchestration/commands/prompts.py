@@ -139,7 +139,7 @@ class Chosen:
 @contextmanager
 def opened(source: str | None, *, figures: bool = False) -> Iterator[tuple[Library, Figures | None]]:
     """The library, and the marts' figures where they are asked for and built."""
-    from orchestration import warehouse
+    from orchestration import roles, warehouse
     from orchestration.library.metrics import read_figures
     from orchestration.library.open import open_library
 
@@ -148,7 +148,7 @@ def opened(source: str | None, *, figures: bool = False) -> Iterator[tuple[Libra
     warehouse.setup(house)
     found = None
     if figures:
-        with house.connect() as connection:
+        with house.acting_as(roles.REPORTER).connect() as connection:
             period = settings.config.reports.default_period
             found = read_figures(connection, period, settings.config.timezone)
     with open_library(settings, house, source) as library:

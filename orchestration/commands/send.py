@@ -51,11 +51,12 @@ def send(
         )
     if resend and to is None:
         raise typer.BadParameter("--resend needs --to: to whom")
-    from orchestration import mailing, reporting, warehouse
+    from orchestration import mailing, reporting, roles, warehouse
 
     settings = settings_here()
     house = warehouse.open_warehouse(settings)
     warehouse.setup(house)
+    house = house.acting_as(roles.REPORTER)
     if unsubscribe or resubscribe:
         print(mailing.subscribe(house, unsubscribe or resubscribe or "", wanted=bool(resubscribe)))
     elif status:

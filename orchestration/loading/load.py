@@ -494,22 +494,25 @@ class _Session:
         self._stack.enter_context(self._warehouse.lock("load"))
         connection = self._warehouse.connect()
         self._stack.callback(connection.close)
-        if self._backend is not None:
-            # the session that was lost may still be at work, holding its rows or even committing them
-            connection.execute(
-                """
-                select pg_terminate_backend(pid, 10000) from pg_stat_activity
-                where pid = %s and backend_start = %s
-                """,
-                self._backend,
-            )
+        # sessions are the user's, not the role's: a role is not shown them, and may not end them
+        with self._warehouse.acting_as(None).connect(autocommit=True) as owner:
+            if self._backend is not None:
+                # the session that was lost may still be at work, holding its rows or even committing them
+                owner.execute(
+                    """
+                    select pg_terminate_backend(pid, 10000) from pg_stat_activity
+                    where pid = %s and backend_start = %s
+                    """,
+                    self._backend,
+                )
+            row = owner.execute(
+                "select pid, backend_start from pg_stat_activity where pid = %s",
+                [connection.info.backend_pid],
+            ).fetchone()
+            assert row is not None
+            self._backend = (row[0], row[1])
         connection.execute("set timezone = 'UTC'")
         connection.execute("set temp_buffers = '32MB'")
-        row = connection.execute(
-            "select pid, backend_start from pg_stat_activity where pid = pg_backend_pid()"
-        ).fetchone()
-        assert row is not None
-        self._backend = (row[0], row[1])
         connection.commit()
         self._connection = connection
         return connection

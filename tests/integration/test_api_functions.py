@@ -1,4 +1,4 @@
-"""The `api` functions as an application calls them: after every rebuild, with any argument, as any role."""
+"""The `api` functions as an application calls them: after every rebuild, with any argument."""
 
 from __future__ import annotations
 
@@ -127,22 +127,6 @@ def test_an_argument_that_is_null_is_as_one_left_out_and_one_that_matches_nothin
     for prompt in ("nobody's prompt", "", "PROMPT 1", "prompt%"):
         for function in ("get_prompt_performance_summary", "get_prompt_recommendations"):
             assert connection.execute(f"select * from api.{function}(%s)", [prompt]).fetchall() == []  # type: ignore[call-overload]
-
-
-def test_a_function_does_just_what_its_caller_may_do(connection: psycopg.Connection[Any]) -> None:
-    connection.execute("drop role if exists app_reader")
-    connection.execute("create role app_reader")
-    connection.execute("grant usage on schema api, marts to app_reader")
-    connection.execute("grant select on marts.dashboard_metrics to app_reader")
-    try:
-        connection.execute("set role app_reader")
-        assert rows(connection, "select period from api.get_dashboard_metrics()") == [("month",)]
-        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="prompt_performance_summary"):
-            connection.execute("select * from api.get_prompt_performance_summary()")
-    finally:
-        connection.execute("reset role")
-        connection.execute("drop owned by app_reader")
-        connection.execute("drop role app_reader")
 
 
 def test_what_a_function_s_names_mean_is_not_the_caller_s_to_say(

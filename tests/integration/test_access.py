@@ -1,0 +1,319 @@
+"""Who may see what in the warehouse: each role logs in after each kind of rebuild, and nothing leaks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from orchestration import roles
+from orchestration import warehouse as warehouses
+from orchestration.postgres import EmbeddedServer
+from orchestration.warehouse import Warehouse
+from tests.dbt import run_dbt
+from tests.oracle import life, raw
+
+pytestmark = pytest.mark.integration
+
+AS_OF = date(2025, 3, 31)
+PROGRAM = (roles.LOADER, roles.TRANSFORMER, roles.REPORTER)
+
+
+def build(warehouse: Warehouse, *arguments: str, **variables: Any) -> None:
+    run_dbt(warehouse, "run", *arguments, vars={"as_of_date": AS_OF.isoformat(), **variables})
+
+
+@pytest.fixture(scope="module")
+def built(module_warehouse: Warehouse) -> Warehouse:
+    with module_warehouse.connect() as connection:
+        raw.write(connection, "prompts", life.prompts())
+        raw.write(connection, "prompt_usage", life.uses(5, AS_OF, "UTC", count=900))
+    run_dbt(module_warehouse, "seed")
+    build(module_warehouse)
+    return module_warehouse
+
+
+@pytest.fixture
+def owner(built: Warehouse) -> Iterator[psycopg.Connection[Any]]:
+    with built.connect(autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def analyst(owner: psycopg.Connection[Any]) -> Iterator[str]:
+    """A database role of an analyst, without a domain."""
+    name = f"analyst_of_{owner.info.dbname}"
+    owner.execute(sql.SQL("create role {} login in role prism_analyst").format(sql.Identifier(name)))
+    yield name
+    owner.execute("delete from ops.domain_grants")
+    owner.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
+
+
+@contextmanager
+def acting(warehouse: Warehouse, role: str) -> Iterator[psycopg.Connection[Any]]:
+    with warehouse.connect(autocommit=True) as connection:
+        connection.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
+        yield connection
+
+
+def grant(owner: psycopg.Connection[Any], role: str, *domains: str) -> None:
+    for domain in domains:
+        owner.execute("insert into ops.domain_grants (role_name, domain) values (%s, %s)", [role, domain])
+
+
+def marts(owner: psycopg.Connection[Any]) -> dict[str, set[str]]:
+    """Every mart with its columns."""
+    found: dict[str, set[str]] = {}
+    for table, column in owner.execute(
+        "select table_name, column_name from information_schema.columns where table_schema = 'marts'"
+    ):
+        found.setdefault(table, set()).add(column)
+    return found
+
+
+def count(connection: psycopg.Connection[Any], mart: str, condition: str = "true") -> int:
+    query = f"select count(*) from marts.{mart} where {condition}"
+    row = connection.execute(query).fetchone()  # type: ignore[call-overload]
+    assert row is not None
+    return int(row[0])
+
+
+def assert_sees_just(warehouse: Warehouse, owner: psycopg.Connection[Any], analyst: str, domain: str) -> None:
+    """Of each mart the analyst sees all rows of the domain, and no other."""
+    mine = {
+        "domain": f"domain = '{domain}'",
+        "prompt_id": f"prompt_id in (select prompt_id from marts.prompts where domain = '{domain}')",
+        "alert_id": f"alert_id in (select alert_id from marts.performance_alerts where domain = '{domain}')",
+    }
+    special = {
+        "performance_by_segment": f"scope = 'domain' and segment = '{domain}'",
+        "performance_over_time": f"scope = 'domain' and segment = '{domain}'",
+        "rules_in_force": "scope_value is null",
+    }
+    expected, seen = {}, {}
+    with acting(warehouse, analyst) as connection:
+        for mart, columns in marts(owner).items():
+            if mart == "prompt_library":
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    count(connection, mart)
+                continue
+            identity = next((mine[one] for one in mine if one in columns), "false")
+            expected[mart] = count(owner, mart, special.get(mart, identity))
+            seen[mart] = count(connection, mart)
+    assert seen == expected
+    assert expected["prompts"] and expected["prompt_usage_daily"] and not expected["dashboard_metrics"]
+
+
+def domain_of_most(owner: psycopg.Connection[Any]) -> str:
+    row = owner.execute(
+        "select domain from marts.prompt_performance_summary where domain <> 'unlisted' and usage_count > 0"
+        " group by 1 order by sum(usage_count) desc limit 1"
+    ).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def test_an_analyst_sees_the_granted_domain_alone_after_every_kind_of_rebuild(
+    built: Warehouse, owner: psycopg.Connection[Any], analyst: str
+) -> None:
+    domain = domain_of_most(owner)
+    grant(owner, analyst, domain)
+    assert_sees_just(built, owner, analyst, domain)
+    build(built, "--select", "prompts", "performance_alerts")  # what others are looked up by
+    assert_sees_just(built, owner, analyst, domain)
+    build(built, "--select", "prompt_usage_daily", "cost_analysis", "--full-refresh")
+    assert_sees_just(built, owner, analyst, domain)
+
+
+def test_without_a_grant_there_is_nothing_and_with_the_star_everything(
+    built: Warehouse, owner: psycopg.Connection[Any], analyst: str
+) -> None:
+    names = [mart for mart in marts(owner) if mart != "prompt_library"]
+    with acting(built, analyst) as connection:
+        assert {mart: count(connection, mart) for mart in names if mart != "rules_in_force"} == {
+            mart: 0 for mart in names if mart != "rules_in_force"
+        }
+        grant(owner, analyst, "*")
+        assert {mart: count(connection, mart) for mart in names} == {
+            mart: count(owner, mart) for mart in names
+        }
+
+
+def test_the_functions_show_what_the_caller_may_see(
+    built: Warehouse, owner: psycopg.Connection[Any], analyst: str
+) -> None:
+    domain = domain_of_most(owner)
+    grant(owner, analyst, domain)
+    with acting(built, analyst) as connection:
+        found = connection.execute(
+            "select distinct domain from api.get_prompt_performance_summary(period => 'all')"
+        ).fetchall()
+        assert found == [(domain,)]
+        assert connection.execute("select * from api.get_dashboard_metrics()").fetchall() == []
+
+
+def test_an_analyst_reads_no_text_no_person_and_nothing_private(
+    built: Warehouse, owner: psycopg.Connection[Any], analyst: str
+) -> None:
+    grant(owner, analyst, "*")
+    private = owner.execute(
+        "select format('%I.%I', n.nspname, c.relname) from pg_class c"
+        " join pg_namespace n on c.relnamespace = n.oid"
+        " where n.nspname in ('raw', 'ops', 'staging', 'intermediate', 'analytics')"
+        " and c.relkind in ('r', 'v')"
+    ).fetchall()
+    assert len(private) > 30
+    with acting(built, analyst) as connection:
+        for (table,) in [*private, ("marts.prompt_library",)]:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"select * from {table} limit 1")  # type: ignore[call-overload]
+        for statement in (
+            "insert into ops.domain_grants values ('x', '*')",
+            "delete from marts.prompts",
+            "create table marts.mine ()",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+
+
+def test_a_role_that_was_given_nothing_is_refused(built: Warehouse, owner: psycopg.Connection[Any]) -> None:
+    stranger = f"stranger_of_{owner.info.dbname}"
+    owner.execute(sql.SQL("create role {}").format(sql.Identifier(stranger)))
+    try:
+        with acting(built, stranger) as connection:
+            for statement in ("select * from marts.prompts", "select * from api.get_dashboard_metrics()"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute(statement)
+    finally:
+        owner.execute(sql.SQL("drop role {}").format(sql.Identifier(stranger)))
+
+
+@pytest.mark.parametrize(
+    ("role", "refused"),
+    [
+        (roles.LOADER, ["select * from marts.prompts", "select * from ops.outbox", "create table raw.x ()"]),
+        (roles.TRANSFORMER, ["delete from raw.prompt_usage", "delete from ops.outbox", "table app.prompts"]),
+        (roles.REPORTER, ["table raw.prompt_usage", "delete from marts.prompts", "table raw.prompt_texts"]),
+    ],
+)
+def test_each_step_may_do_its_own_and_no_more(
+    built: Warehouse, owner: psycopg.Connection[Any], role: str, refused: list[str]
+) -> None:
+    owner.execute("create schema if not exists app")
+    owner.execute("create table if not exists app.prompts ()")
+    with built.acting_as(role).connect(autocommit=True) as connection:
+        for statement in refused:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)  # type: ignore[call-overload]
+        connection.rollback()
+        assert connection.execute("select current_user").fetchone() == (role,)
+
+
+def test_the_catalogue_shows_no_gap(owner: psycopg.Connection[Any]) -> None:
+    open_marts = owner.execute(
+        "select relname from pg_class where relnamespace = 'marts'::regnamespace"
+        " and relkind in ('r', 'v', 'm') and not relrowsecurity"
+    ).fetchall()
+    assert open_marts == []
+    strangers = owner.execute(
+        "select relname, grantee::regrole::text from pg_class, aclexplode(relacl)"
+        " where relnamespace = 'marts'::regnamespace and grantee::regrole::text not in"
+        " ('prism_transformer', 'prism_analyst', 'prism_reporter')"
+    ).fetchall()
+    assert strangers == []
+    functions = owner.execute(
+        "select proname, prosecdef, proconfig, has_function_privilege('public', oid, 'execute')"
+        " from pg_proc where pronamespace = 'api'::regnamespace"
+    ).fetchall()
+    assert len(functions) >= 5
+    assert {(row[1], row[2][0], row[3]) for row in functions} == {
+        (False, "search_path=pg_catalog, pg_temp", False)
+    }
+    assert owner.execute("select count(*) from pg_default_acl").fetchone() == (0,)
+
+
+def test_nothing_leaks_while_marts_are_made_anew(
+    built: Warehouse, owner: psycopg.Connection[Any], analyst: str
+) -> None:
+    domain = domain_of_most(owner)
+    grant(owner, analyst, domain)
+    rows = count(owner, "prompts", f"domain = '{domain}'")
+    over, polls, wrong = threading.Event(), 0, []
+    with acting(built, analyst) as connection:
+
+        def poll() -> None:
+            nonlocal polls
+            while not over.is_set():
+                found = connection.execute(
+                    "select count(*), count(*) filter (where domain = %s) from marts.prompts", [domain]
+                ).fetchone()
+                polls += 1
+                if found != (rows, rows):
+                    wrong.append(found)
+
+        watcher = threading.Thread(target=poll)
+        watcher.start()
+        try:
+            for _ in range(REBUILDS):
+                build(built, "--select", "prompts")
+        finally:
+            over.set()
+            watcher.join()
+    assert not wrong
+    assert polls > REBUILDS
+
+
+REBUILDS = 5
+
+
+def test_a_build_by_hand_is_handed_over_to_the_role(built: Warehouse, owner: psycopg.Connection[Any]) -> None:
+    owner.execute("alter table marts.prompts owner to current_user")
+    owner.execute("alter schema api owner to current_user")
+    assert built.dbt_environment()["PRISM_DBT_ROLE"] == roles.TRANSFORMER
+    assert owner.execute(
+        "select tableowner from pg_tables where schemaname = 'marts' and tablename = 'prompts'"
+    ).fetchone() == (roles.TRANSFORMER,)
+
+
+@pytest.fixture
+def managed(server: EmbeddedServer) -> Iterator[tuple[psycopg.Connection[Any], str]]:
+    """A session of the administrator, and the URL of a database whose owner is no superuser."""
+    with psycopg.connect(server.url("postgres"), autocommit=True) as admin:
+        admin.execute("create role tenant login")
+        admin.execute("create database tenant owner tenant")
+        yield admin, server.url("tenant").replace("prism@", "tenant@")
+        admin.execute("drop database tenant with (force)")
+        for role in PROGRAM:
+            admin.execute(sql.SQL("revoke {} from tenant").format(sql.Identifier(role)))
+        admin.execute("reassign owned by tenant to current_user")
+        admin.execute("drop owned by tenant cascade")
+        admin.execute("drop role tenant")
+
+
+def test_where_no_roles_may_be_made_the_warehouse_works_without_them_and_an_administrator_adds_them(
+    managed: tuple[psycopg.Connection[Any], str], server: EmbeddedServer
+) -> None:
+    _, url = managed
+    house = Warehouse(url=url, dagster_url="")
+    warehouses.setup(house)
+    with house.acting_as(roles.LOADER).connect() as connection:
+        assert set(roles.missing(connection)) == set(roles.ROLES)
+        assert connection.execute("select current_user, count(*) from raw.prompts").fetchone() == (
+            "tenant",
+            0,
+        )
+    assert house.dbt_environment()["PRISM_DBT_ROLE"] == ""
+    with psycopg.connect(server.url("tenant"), autocommit=True) as admin:
+        for _ in range(2):  # idempotent
+            admin.execute(roles.script("tenant", member="tenant"))
+    with house.connect() as connection:
+        assert roles.missing(connection) == []
+    with house.acting_as(roles.LOADER).connect() as connection:
+        assert connection.execute("select current_user").fetchone() == (roles.LOADER,)
+    assert house.dbt_environment()["PRISM_DBT_ROLE"] == roles.TRANSFORMER
