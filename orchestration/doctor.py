@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from orchestration import mailing, subscriptions
+from orchestration import mailing, roles, subscriptions
 from orchestration import warehouse as warehouses
 from orchestration.errors import PrismError
 from orchestration.settings import Settings, Source
@@ -105,6 +105,15 @@ def _warehouse(house: Warehouse) -> Iterator[Finding]:
             "permissions",
             bool(row[0]),
             f"{row[1]} may make schemas" if row[0] else f"grant create on the database to {row[1]}",
+        )
+        lacking = roles.missing(connection)
+        yield Finding(
+            "roles",
+            True,
+            "each step takes on the least of them"
+            if not lacking
+            else f"not there: {', '.join(lacking)}; every step works as {row[1]}. "
+            "To have them: prism db setup, or prism db setup --sql for an administrator",
         )
 
 

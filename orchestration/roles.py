@@ -13,6 +13,7 @@ from typing import LiteralString
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 LOADER = "prism_loader"
 TRANSFORMER = "prism_transformer"
@@ -148,6 +149,13 @@ def script(database: str, *, member: str | None = None) -> sql.Composed:
     return sql.SQL("").join(
         [*created, *(sql.SQL(part).format(**names) for part in (_MEMBERS, _GRANTS, _OWNERS))]
     )
+
+
+def script_for(url: str) -> str:
+    """The same as text for an administrator's `psql`, for the warehouse and the user of ``url``."""
+    parts = conninfo_to_dict(url)
+    database, user = str(parts.get("dbname") or "prism"), parts.get("user")
+    return script(database, member=str(user) if user else None).as_string(None)
 
 
 def missing(connection: psycopg.Connection) -> list[str]:

@@ -89,12 +89,28 @@ def db_setup(
     source: Annotated[
         str | None, typer.Option("--source", help="Which application, where prism.yaml has several.")
     ] = None,
+    as_sql: Annotated[
+        bool,
+        typer.Option(
+            "--sql",
+            help="Print what an administrator would run, and do nothing: roles and grants, or with "
+            "--application its schema, tables and row level security.",
+        ),
+    ] = False,
 ) -> None:
-    """Makes databases, schemas and tables, or brings them up to date; does nothing where all is there."""
-    from orchestration import warehouse
+    """Makes databases, schemas, tables, roles and grants, or brings them up to date."""
+    from orchestration import roles, warehouse
+    from orchestration.library import application as tables
+    from orchestration.library.open import application as application_of
     from orchestration.library.open import setup_application
 
     settings = settings_here()
+    if as_sql and application:
+        print(tables.script(application_of(settings, source).db_schema))
+        return
+    if as_sql:
+        print(roles.script_for(warehouse.address(settings)))
+        return
     house = warehouse.open_warehouse(settings)
     warehouse.setup(house)
     if application:
@@ -102,3 +118,9 @@ def db_setup(
         return
     warehouse.ensure_dagster_database(house)
     print(f"The warehouse is set up: {house.where}")
+    with house.connect(autocommit=True) as connection:
+        if not roles.apply(connection):
+            print(
+                "The roles are not made, since this user may make none; Prism works without them. "
+                "An administrator can: prism db setup --sql | psql …"
+            )

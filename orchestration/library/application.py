@@ -15,6 +15,7 @@ from psycopg import sql
 # Parents before children: the order to write them in.
 TABLES = ("prompts", "prompt_versions", "agents", "agent_prompts", "prompt_usage")
 _SQL = Path(__file__).with_name("application.sql")
+_ACCESS = Path(__file__).with_name("application_access.sql")
 
 
 @contextmanager
@@ -47,3 +48,23 @@ def create_tables(connection: psycopg.Connection, schema: str) -> None:
         connection.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
     with search_path(connection, schema):
         connection.execute(_SQL.read_bytes())
+
+
+def script(schema: str) -> str:
+    """The SQL of an application that has none of the tables yet: schema, tables, indexes, row level security.
+
+    For an administrator of its database: it makes the roles of a gateway (`anon`, `authenticated`,
+    `service_role`) where they are missing. Running it again changes nothing.
+    """
+    name = sql.Identifier(schema).as_string(None)
+    return "\n".join(
+        [
+            "begin;",
+            f"create schema if not exists {name};",
+            f"set local search_path to {name};",
+            _SQL.read_text(encoding="utf-8"),
+            _ACCESS.read_text(encoding="utf-8"),
+            "commit;",
+            "",
+        ]
+    )

@@ -93,7 +93,8 @@ def test_a_module_says_what_it_is_for(path: Path) -> None:
 def test_only_the_edges_read_the_environment(path: Path) -> None:
     edges = {
         "orchestration.cli", "orchestration.commands.db", "orchestration.commands.shared",
-        "orchestration.definitions", "orchestration.dbt", "orchestration.instance",
+        "orchestration.definitions", "orchestration.dbt", "orchestration.dbt_process",
+        "orchestration.instance",
         "orchestration.nightly", "orchestration.postgres", "orchestration.resources",
     }  # fmt: skip
     if name_of(path) not in edges:
