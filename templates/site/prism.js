@@ -360,7 +360,9 @@
       inputs.forEach((input, at) => {
         input.value = called[state.chosen[at]] ?? "";
         input.addEventListener("change", () => {
-          state.chosen[at] = called.indexOf(input.value);
+          state.chosen[at] = state.list.prompts.findIndex((one, n) => (
+            [called[n], one[NAME], one[KEY]].includes(input.value) && input.value !== ""
+          ));
           input.setAttribute("aria-invalid", String(input.value !== "" && state.chosen[at] < 0));
           show();
         });
