@@ -57,6 +57,12 @@ def month(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def test_every_text_of_the_catalogue_is_a_whole_sentence() -> None:
+    for prompt in catalogue(62, 52)[0]:
+        assert prompt.description.endswith("."), prompt.name
+        assert prompt.system_prompt.endswith("."), prompt.name
+
+
 def test_the_default_library_has_62_prompts_17_of_prism_and_52_agents_with_89_mappings() -> None:
     prompts, agents = catalogue(62, 52)
     assert len({prompt.name for prompt in prompts}) == len({prompt.id for prompt in prompts}) == 62
