@@ -25,6 +25,7 @@ from orchestration.commands.erase import erase
 from orchestration.commands.export import export
 from orchestration.commands.prompts import prompts
 from orchestration.commands.rate import rate
+from orchestration.commands.retain import retain
 from orchestration.commands.send import send
 from orchestration.commands.shared import DateOption, Progress, settings_here
 from orchestration.errors import PrismError
@@ -283,6 +284,7 @@ app.command()(export)
 app.command()(enhance)
 app.command()(rate)
 app.command()(erase)
+app.command()(retain)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from orchestration.assets.forecasts import analytics_assets
 from orchestration.assets.marts import marts_assets
 from orchestration.assets.raw import load_assets
 from orchestration.assets.reports import report_assets
+from orchestration.assets.retention import retention_assets
 from orchestration.checks import alert_checks
 from orchestration.jobs import jobs
 from orchestration.partitions import as_of_dates
@@ -35,6 +36,7 @@ def compose(settings: Settings) -> dg.Definitions:
             *marts_assets(project, partitions),
             analytics_assets(partitions),
             *report_assets(project, partitions),
+            *retention_assets(settings, partitions),
         ]
     return dg.Definitions(
         assets=assets,

@@ -487,6 +487,24 @@ class Privacy(_Frozen):
     prompt_texts: Literal["none", "full"] = "none"
 
 
+_DaysKept = Annotated[int, Field(ge=1)]
+
+
+class Retention(_Frozen):
+    """For how many days what is kept; null: for ever. ``outbox``: what mails say, not that they were."""
+
+    texts: _DaysKept | None = None
+    uses: _DaysKept | None = None
+    rejected_rows: _DaysKept | None = None
+    outbox: _DaysKept | None = None
+    reports: _DaysKept | None = None
+    dagster_events: _DaysKept | None = None
+
+    @property
+    def is_any(self) -> bool:
+        return any(days is not None for days in self.model_dump().values())
+
+
 class Config(_Frozen):
     """prism.yaml, key by key."""
 
@@ -496,6 +514,7 @@ class Config(_Frozen):
     reports: Reports = Reports()
     alerts: Alerts = Alerts()
     privacy: Privacy = Privacy()
+    retention: Retention = Retention()
 
     @field_validator("timezone")
     @classmethod
@@ -510,6 +529,17 @@ class Config(_Frozen):
             if names.count(name) > 1:
                 raise ValueError(f"two sources are named {name!r}")
         return sources
+
+    @model_validator(mode="after")
+    def _uses_outlive_reading(self) -> Config:
+        """A source that reads days again which are sealed would have all of them rejected, every night."""
+        for source in self.sources:
+            again = max(getattr(source, "reread_days", 0), getattr(source, "compare_days", 0))
+            if self.retention.uses is not None and self.retention.uses <= again:
+                raise ValueError(
+                    f"retention.uses must be over the {again} days that source {source.name} reads again"
+                )
+        return self
 
 
 class Settings(_Frozen):

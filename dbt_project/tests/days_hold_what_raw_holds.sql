@@ -31,6 +31,11 @@ histogram as (
     select * from {{ ref('int_response_time_histogram_daily') }}
 ),
 
+sealed as (
+    select coalesce(max(sealed_through), '-infinity'::date) as sealed_through
+    from {{ ref('stg_prism__sealed_days') }}
+),
+
 unsettled as (
     select load_days.usage_date
     from load_days
@@ -43,6 +48,8 @@ days as (
     select distinct touched_days.usage_date + shifts.shift as usage_date
     from touched_days
     cross join (values (-1), (0), (1)) as shifts (shift)
+    inner join sealed
+        on touched_days.usage_date + shifts.shift > sealed.sealed_through
     except
     select unsettled.usage_date from unsettled
 ),

@@ -133,6 +133,7 @@ def erase(warehouse: Warehouse, settings: Settings, key: str, *, dry_run: bool =
             connection.commit()
         _archives(settings, person, receipt)
         _reports(settings.reports_dir, person, receipt)
+        _mails(settings.home / "mails", person, receipt)
         if not dry_run:
             receipt.found = dict(search(connection, person))
             connection.execute("insert into ops.erasures (receipt) values (%s)", [Jsonb(receipt.as_json())])
@@ -238,21 +239,37 @@ def _quarantine(connection: psycopg.Connection, person: Person, receipt: Receipt
 
 
 def _daily_users(connection: psycopg.Connection, person: Person, receipt: Receipt) -> None:
-    """The one rollup that holds keys. In sealed days a name of no meaning takes the key's place."""
+    """The rollups that hold keys. In sealed days a name of no meaning takes the key's place."""
     if connection.execute("select to_regclass('intermediate.int_prompt_users_daily')").fetchone() == (None,):
         return
+    names = {"keys": list(person.keys), "nobody": f"{_REMOVED} {uuid.uuid4()}"}
     done = connection.execute(
         """
-        update intermediate.int_prompt_users_daily set user_key = %s
-        where user_key = any(%s) and usage_date <= (select max(sealed_through) from raw.sealed_days)
+        update intermediate.int_prompt_users_daily set user_key = %(nobody)s
+        where user_key = any(%(keys)s) and usage_date <= (select max(sealed_through) from raw.sealed_days)
         """,
-        [f"{_REMOVED} {uuid.uuid4()}", list(person.keys)],
+        names,
     )
     receipt.add("int_prompt_users_daily (keys of sealed days)", done.rowcount)
     done = connection.execute(
-        "delete from intermediate.int_prompt_users_daily where user_key = any(%s)", [list(person.keys)]
+        "delete from intermediate.int_prompt_users_daily where user_key = any(%(keys)s)", names
     )
     receipt.add("int_prompt_users_daily", done.rowcount)
+    if connection.execute("select to_regclass('intermediate.int_prompt_visitors')").fetchone() == (None,):
+        return
+    done = connection.execute(
+        "delete from intermediate.int_prompt_visitors where kind = 'user' and visitor_key = any(%(keys)s)",
+        names,
+    )
+    receipt.add("int_prompt_visitors", done.rowcount)
+    connection.execute(
+        """
+        insert into intermediate.int_prompt_visitors (kind, source, prompt_key, visitor_key, last_date)
+        select 'user', '', prompt_key, user_key, max(usage_date)
+        from intermediate.int_prompt_users_daily where user_key = %(nobody)s group by prompt_key, user_key
+        """,
+        names,
+    )
 
 
 def _ops(connection: psycopg.Connection, person: Person, receipt: Receipt) -> None:
@@ -389,6 +406,23 @@ def _reports(folder: Path, person: Person, receipt: Receipt) -> None:
             path.suffix == ".xlsx" and _shows(_readable(path.read_bytes()), person)
         ):
             receipt.add("reports (files)", 1)
+            if not receipt.dry_run:
+                path.unlink()
+
+
+def _mails(folder: Path, person: Person, receipt: Receipt) -> None:
+    """Mails of a date as they were rendered, one file a date: it goes where one of them shows the person."""
+    if not person.telling:
+        return
+    for path in sorted(folder.glob("*.zip")):
+        try:
+            with ZipFile(path) as kept:
+                theirs = any(_shows(_text_of(kept.read(name)), person) for name in kept.namelist())
+        except (OSError, BadZipFile):
+            receipt.unread.append(str(path))
+            continue
+        if theirs:
+            receipt.add("mails (files)", 1)
             if not receipt.dry_run:
                 path.unlink()
 

@@ -16,6 +16,12 @@ usage as (
     select * from {{ ref('stg_prism__prompt_usage') }}
 ),
 
+-- days past retention stay as they are, whatever comes: their uses are gone
+sealed as (
+    select coalesce(max(sealed_through), '-infinity'::date) as sealed_through
+    from {{ ref('stg_prism__sealed_days') }}
+),
+
 -- when no batch is incorporated, whatever raw holds is to be built; two days
 -- more on each side, as another zone may have put a use there before
 extent as (
@@ -45,10 +51,12 @@ days as (
 -- the clocks change at midnight; the exact day is decided row by row
 final as (
     select
-        usage_date,
-        {{ start_of('usage_date') }} - interval '3 hours' as scan_from,
-        {{ start_of("(usage_date + 1)") }} + interval '3 hours' as scan_until
+        days.usage_date,
+        {{ start_of('days.usage_date') }} - interval '3 hours' as scan_from,
+        {{ start_of("(days.usage_date + 1)") }} + interval '3 hours'
+            as scan_until
     from days
+    inner join sealed on days.usage_date > sealed.sealed_through
 )
 
 select * from final
