@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 
 from orchestration.commands.alerts import alerts
+from orchestration.commands.console import console
 from orchestration.commands.db import db
 from orchestration.commands.enhance import enhance
 from orchestration.commands.erase import erase
@@ -285,6 +286,7 @@ app.command()(enhance)
 app.command()(rate)
 app.command()(erase)
 app.command()(retain)
+app.command()(console)
 
 
 @app.command()

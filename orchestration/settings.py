@@ -505,6 +505,19 @@ class Retention(_Frozen):
         return any(days is not None for days in self.model_dump().values())
 
 
+class Console(_Frozen):
+    """Who gets into the web console, beside its own accounts.
+
+    ``proxy_header``: a reverse proxy at one of the addresses ``proxies`` says there who is asking, and
+    passwords are not asked for; ``proxy_roles`` says what they may. ``https``: it is reached by https only.
+    """
+
+    proxy_header: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9-]{0,62}$")
+    proxy_roles: Mapping[str, Literal["viewer", "editor", "admin"]] = Field(default_factory=dict)
+    proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    https: bool = False
+
+
 class Config(_Frozen):
     """prism.yaml, key by key."""
 
@@ -515,6 +528,7 @@ class Config(_Frozen):
     alerts: Alerts = Alerts()
     privacy: Privacy = Privacy()
     retention: Retention = Retention()
+    console: Console = Console()
 
     @field_validator("timezone")
     @classmethod

@@ -83,6 +83,12 @@ def test_a_room_imports_only_what_it_may_know(path: Path) -> None:
             assert not any(in_room(imported, name) for name in names), f"{name_of(path)} imports {imported}"
 
 
+def test_nothing_but_its_command_imports_the_console() -> None:
+    room = "orchestration.console"
+    users = {name_of(path) for path in MODULES if any(in_room(name, room) for name in imports(path))}
+    assert {name for name in users if not in_room(name, room)} == {"orchestration.commands.console"}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_module_says_what_it_is_for(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))

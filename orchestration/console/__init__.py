@@ -1,0 +1,1 @@
+"""The small web application over library, alerts and reports; nothing else imports it."""
