@@ -49,6 +49,7 @@ def in_force(settings: Settings, server_version: int) -> tuple[Setting, ...]:
     major = server_version // 10_000
     return (
         Setting("Report", "Shown first", reports.default_period, "reports.default_period"),
+        Setting("Report", "Tables as files", ", ".join(reports.exports) or "none", "reports.exports"),
         Setting("Report", "Made at (cron)", f"{reports.schedule} {config.timezone}", "reports.schedule"),
         Setting(
             "Report", "Published at", reports.base_url or "nowhere: it lies in files", "reports.base_url"

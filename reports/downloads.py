@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from reports import exports
 from reports.marts import Extract, Marts
@@ -22,20 +23,28 @@ TABLES = (
     "prompt_recommendations",
     "performance_alerts",
     "alert_events",
+    "alert_evidence",
+    "action_items",
     "prompts",
     "prompt_version_performance",
     "performance_by_segment",
     "performance_over_time",
     "usage_by_hour",
     "performance_distribution",
+    "response_time_distribution",
     "cost_analysis",
+    "agent_costs",
+    "model_savings",
     "usage_forecasts",
     "prompt_comparisons",
     "data_quality",
     "rules_in_force",
 )
-# A workbook is for people: a sheet of more cells than this takes long to write and longer to open.
+# A workbook is for people: a sheet of more cells than this takes long to write and longer to open. A longer
+# file than this is for a program, which asks for it with `prism export`.
 MOST_CELLS = 300_000
+MOST_ROWS = 100_000
+Held = Literal["all", "default period", "no"]
 
 
 @dataclass(frozen=True)
@@ -49,13 +58,14 @@ class File:
 
 @dataclass(frozen=True)
 class Table:
-    """One table and its files. ``in_workbook``: ``all``, the ``default period``'s rows alone, or ``no``."""
+    """One table and its files, and how much of it they and the workbook hold."""
 
     name: str
     description: str
     rows: int
     files: tuple[File, ...]
-    in_workbook: str
+    in_files: Held
+    in_workbook: Held
 
 
 @dataclass(frozen=True)
@@ -69,22 +79,24 @@ class Downloads:
 def write(marts: Marts, folder: Path, options: ReportOptions) -> Downloads:
     """Writes the tables in ``options.exports`` into ``folder/exports``; a workbook holds them all as sheets.
 
-    A sheet that would be too large for people holds the default period alone, or is left out.
+    What would be too large holds the default period alone, or is left out.
     """
     formats = [one for one in options.exports if one not in ("xlsx", "pdf")]
     tables, sheets = [], []
     for name in TABLES:
-        extract = marts.extract(name)
-        rows = extract.count()
+        whole = marts.extract(name)
+        rows = whole.count()
+        listed, in_files = _fitting(marts, whole, rows, MOST_ROWS, options)
         files = (
-            exports.write_extract(extract, folder / FOLDER, f"{name}-{options.as_of_date}", formats)
-            if formats
+            exports.write_extract(listed, folder / FOLDER, f"{name}-{options.as_of_date}", formats)
+            if listed and formats
             else []
         )
-        sheet, held = _sheet(marts, extract, rows, options)
+        sheet, in_workbook = _fitting(marts, whole, rows, MOST_CELLS // len(whole.columns), options)
         if sheet and "xlsx" in options.exports:
             sheets.append(sheet)
-        tables.append(Table(name, extract.description, rows, tuple(_file(path) for path in files), held))
+        found = tuple(_file(path) for path in files)
+        tables.append(Table(name, whole.description, rows, found, in_files, in_workbook))
     workbook = None
     if sheets:
         path = folder / FOLDER / f"prism-{options.as_of_date}.xlsx"
@@ -94,13 +106,15 @@ def write(marts: Marts, folder: Path, options: ReportOptions) -> Downloads:
     return Downloads(workbook, tuple(tables))
 
 
-def _sheet(marts: Marts, extract: Extract, rows: int, options: ReportOptions) -> tuple[Extract | None, str]:
-    width = len(extract.columns)
-    if rows * width <= MOST_CELLS:
-        return extract, "all"
-    if "period" in extract.names:
-        fewer = marts.extract(extract.name, {"period": options.default_period})
-        if fewer.count() * width <= MOST_CELLS:
+def _fitting(
+    marts: Marts, whole: Extract, rows: int, most_rows: int, options: ReportOptions
+) -> tuple[Extract | None, Held]:
+    """As much of a table as is at most ``most_rows`` long: all, the default period's rows, or nothing."""
+    if rows <= most_rows:
+        return whole, "all"
+    if "period" in whole.names:
+        fewer = marts.extract(whole.name, {"period": options.default_period})
+        if fewer.count() <= most_rows:
             return fewer, "default period"
     return None, "no"
 

@@ -25,12 +25,13 @@ class Link:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One table, its files, and how much of it the workbook holds, in words (empty: all)."""
+    """One table, its files, and how much of it they and the workbook hold, in words (empty: all)."""
 
     name: str
     description: str
     rows: str
     links: tuple[Link, ...]
+    in_files: str
     in_workbook: str
 
 
@@ -49,11 +50,8 @@ def _link(file: File, label: str) -> Link:
 
 def downloads_page(found: Downloads, printed: File | None, options: ReportOptions) -> DownloadsPage:
     """The page; ``printed`` is the report as a PDF, if there is one."""
-    held = {
-        "all": "",
-        "default period": f"in the workbook: {PERIOD_NAMES[options.default_period].title.lower()} alone",
-        "no": "too large for the workbook",
-    }
+    period = PERIOD_NAMES[options.default_period].title.lower()
+    left_out = {"all": "", "default period": f"{period} alone", "no": "too large: prism export"}
     whole = [_link(printed, "The report to print (PDF)")] if printed else []
     if found.workbook:
         whole.append(_link(found.workbook, "All tables, a sheet each (XLSX)"))
@@ -67,7 +65,8 @@ def downloads_page(found: Downloads, printed: File | None, options: ReportOption
                 description=table.description.split(". ")[0].rstrip(".") + ".",
                 rows=fmt.plural(table.rows, "row"),
                 links=tuple(_link(file, file.format.upper()) for file in table.files),
-                in_workbook=held[table.in_workbook] if found.workbook else "",
+                in_files=left_out[table.in_files],
+                in_workbook=left_out[table.in_workbook] if found.workbook else "",
             )
             for table in found.tables
         ),

@@ -131,13 +131,16 @@ def test_a_table_too_large_for_people_is_in_the_workbook_by_its_default_period_o
         monkeypatch.setattr(downloads, "MOST_CELLS", month.count() * len(month.columns))
         found = downloads.write(marts, tmp_path, options(exports=("xlsx",)))
         monkeypatch.setattr(downloads, "MOST_CELLS", 0)
-        nothing = downloads.write(marts, tmp_path / "nothing", options(exports=("xlsx",)))
+        monkeypatch.setattr(downloads, "MOST_ROWS", 0)
+        nothing = downloads.write(marts, tmp_path / "nothing", options(exports=("csv", "xlsx")))
     held = {table.name: table.in_workbook for table in found.tables}
     assert held["prompt_performance_summary"] == "default period" and held["prompts"] == "all"
+    assert {table.in_files for table in found.tables} == {"all"}
     book = openpyxl.load_workbook(tmp_path / "exports" / f"prism-{AS_OF}.xlsx", read_only=True)
     rows = list(book["prompt_performance_summary"].values)
     assert {row[rows[0].index("period")] for row in rows[1:]} == {"month"}
-    assert {table.in_workbook for table in nothing.tables if table.rows} == {"no"}
+    assert {(table.in_files, table.in_workbook) for table in nothing.tables if table.rows} == {("no", "no")}
+    assert not [table.name for table in nothing.tables if table.rows and table.files]
 
 
 def test_the_printed_report_is_tagged_has_contents_and_holds_what_the_pages_hold(
