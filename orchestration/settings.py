@@ -97,7 +97,7 @@ class ApplicationSource(_Source):
     """
 
     type: Literal["application"]
-    url: str | None = None
+    url: str | None = Field(default=None, repr=False)
     db_schema: str = Field(default="public", alias="schema")
     overlap_minutes: int = Field(default=60, ge=0)
     reread_days: int = Field(default=14, ge=0)
@@ -161,7 +161,7 @@ class LitellmSource(_Gateway):
     """The table of calls of a LiteLLM proxy. Without a ``url`` it lies in the warehouse's own database."""
 
     type: Literal["litellm"]
-    url: str | None = None
+    url: str | None = Field(default=None, repr=False)
     db_schema: str = Field(default="public", alias="schema")
     prompt: TagOrPath
     prompt_version: TagOrPath | None = None
@@ -484,7 +484,7 @@ class Privacy(_Frozen):
     """What is kept of persons and of what they typed."""
 
     persons: Literal["pseudonym", "plain"] = "pseudonym"
-    prompt_texts: Literal["none", "full"] = "none"
+    prompt_texts: Literal["none", "redacted", "full"] = "none"
 
 
 _DaysKept = Annotated[int, Field(ge=1)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,11 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestration.loading import values
+from orchestration.loading.redact import redacted
 from orchestration.sources.protocol import CANONICAL, Batch, Entity, Kind, Reading
 
 _AHEAD = timedelta(hours=24)
 _VALUE_SHOWN = 200  # characters of a rejected value
 _ROW_SHOWN = 1000  # characters of a rejected row
+# one word, or digits with what stands between those of a number or a time
+_MEASURE = re.compile(r"\S{0,40}|[-+0-9.,:/TZ ]{0,200}")
 # why a row is rejected that is good in itself
 ERASED = "erased: its person was erased (prism erase)"
 SEALED = "used_at: its day is past retention and sealed"
@@ -50,14 +54,15 @@ _TYPES: Mapping[Kind, pa.DataType] = {
 class Rules:
     """What judging depends on beside the batch. ``hmac_key`` is null where persons stay as they are.
 
-    ``erased`` are the pseudonyms, by ``erased_key``, of whose uses none is taken. Nor is one from before
-    ``sealed_before``.
+    Texts are ``redacted`` where it is set. ``erased`` are pseudonyms, by ``erased_key``, of people of whose
+    uses none is taken. Nor is one from before ``sealed_before``.
     """
 
     now: datetime
     start: datetime
     hmac_key: bytes | None
     with_texts: bool
+    redacted: bool = False
     erased: frozenset[str] = frozenset()
     erased_key: bytes = b""
     sealed_before: datetime | None = None
@@ -185,6 +190,9 @@ def _derive(columns: dict[str, values.Column], rules: Rules) -> None:
         column = columns[name]
         stated = pc.fill_null(column.values, said)
         column.values = pc.if_else(pc.is_valid(columns[origin].values), stated, pa.scalar(None, pa.string()))
+    if rules.redacted:
+        for name in ("user_prompt", "enhanced_prompt"):
+            columns[name].values = redacted(columns[name].values)
     key = rules.hmac_key
     if key is not None:
         for name in ("user_key", "ip_address", "user_agent"):
@@ -230,10 +238,7 @@ def _rejects(locations: pa.Array, field: str | None, reason: str, payloads: pa.A
 
 
 def _of_source(batch: Batch) -> pa.Table:
-    shown = [
-        None if reject.payload is None else printable(reject.payload, _VALUE_SHOWN)
-        for reject in batch.rejects
-    ]
+    shown = [None if reject.payload is None else _shown(reject.payload, "count") for reject in batch.rejects]
     return pa.table(
         [
             [printable(reject.location, _ROW_SHOWN) for reject in batch.rejects],
@@ -259,7 +264,8 @@ def _values(batch: Batch, rows: np.ndarray, field: str, reason: str, *, private:
     if private or not rows.size:
         payloads = pa.nulls(len(rows), pa.string())
     else:
-        shown = [None if value is None else printable(value, _VALUE_SHOWN) for value in taken.to_pylist()]
+        kind = CANONICAL[batch.entity][field].kind
+        shown = [None if value is None else _shown(value, kind) for value in taken.to_pylist()]
         payloads = pa.array(shown, pa.string())
     return _rejects(_locations(batch, rows), field, reason, payloads)
 
@@ -272,12 +278,27 @@ def _whole_rows(batch: Batch, rows: np.ndarray, reason: str) -> pa.Table:
     taken = {name: batch.columns[name].take(pa.array(rows, pa.int64())).to_pylist() for name in shown}
     payloads = [
         json.dumps(
-            {name: printable(taken[name][n], _VALUE_SHOWN) for name in shown if taken[name][n] is not None},
+            {
+                name: _shown(taken[name][n], CANONICAL[batch.entity][name].kind)
+                for name in shown
+                if taken[name][n] is not None
+            },
             ensure_ascii=False,
         )[:_ROW_SHOWN]
         for n in range(len(rows))
     ]
     return _rejects(_locations(batch, rows), None, reason, pa.array(payloads, pa.string()))
+
+
+def _shown(value: object, kind: Kind) -> str:
+    """A rejected value as it stood, shortened; but for what has come into a wrong column.
+
+    An address is in none of those that are shown, and a sentence is no number, time or choice.
+    """
+    text = printable(value, _VALUE_SHOWN)
+    if "@" in text or (kind not in ("key", "text", "list") and not _MEASURE.fullmatch(text)):
+        return f"({len(text)} characters)"
+    return text
 
 
 def printable(value: object, longest: int) -> str:

@@ -43,7 +43,7 @@ class OpenableSource:
     def reader(self) -> Iterator[Reader]:
         """The source, open. Raises :class:`PrismError` where it can't be read or lacks what is required."""
         privacy = self.settings.config.privacy
-        with_texts = privacy.prompt_texts == "full"
+        with_texts = privacy.prompt_texts != "none"
         source, base, loaded_as = self.source, self.settings.base, privacy.model_dump_json()
         match source:
             case ApplicationSource():
