@@ -53,7 +53,9 @@ def settings_at(folder: Path, **variables: str) -> Settings:
         accounts_of(settings).put(f"{role}@example.com", role, PASSWORD)
     (settings.reports_dir / "2026-11-21").mkdir(parents=True)
     (settings.reports_dir / "2026-11-21" / "index.html").write_text("<h1>The report</h1>", encoding="utf-8")
-    (settings.reports_dir / "index.html").write_text("<h1>All reports</h1>", encoding="utf-8")
+    (settings.reports_dir / "index.html").write_text(
+        '<link rel="icon" href="data:,"><h1>All reports</h1>', encoding="utf-8"
+    )
     (settings.home / "hmac.key").write_text("secret of the house", encoding="ascii")
     (settings.reports_dir / "way-out").symlink_to(settings.home / "hmac.key")
     return settings

@@ -41,6 +41,8 @@ def console(
         print(f"{add_user} may sign in, as {role}.")
         return
 
+    import logging
+
     import uvicorn
 
     from orchestration import warehouse
@@ -64,6 +66,8 @@ def console(
             file=sys.stderr,
             flush=True,
         )
+    # it warns of every request without a session; what matters of that is in console.log
+    logging.getLogger("starlette_admin").setLevel(logging.ERROR)
     config = uvicorn.Config(
         build(House(settings, house, source)), log_level="warning", access_log=False, proxy_headers=False,
         server_header=False,

@@ -14,7 +14,7 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
-from starlette_admin import BaseAdmin, Link
+from starlette_admin import BaseAdmin, DefaultTheme, Link, TablerSettings
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from orchestration.console.accounts import Accounts, AuditLog
@@ -48,6 +48,7 @@ def build(house: House) -> ASGIApp:
         additional_loaders=[FileSystemLoader(_HERE / "templates"), WithNonce("starlette_admin", "templates")],
         static_dir=str(_HERE / "static"),
         index_view=Start(house),
+        theme=DefaultTheme(TablerSettings(base="slate")),
         auth_provider=Provider(accounts_of(settings), settings.config.console, log),
         secret_key=key,
         timezone_config=None,

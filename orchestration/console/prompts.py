@@ -14,7 +14,6 @@ from starlette_admin import (
     BaseField,
     EnumField,
     StringField,
-    TagsField,
     TextAreaField,
     action,
     row_action,
@@ -137,6 +136,13 @@ class _Known(EnumField):
         return value
 
 
+class _Lines(TextAreaField):
+    """A list, one a line: the library's own widget for tags has no name for a screen reader."""
+
+    async def serialize_value(self, request: Request, value: Any) -> str:
+        return ("\n" if request.state.action.is_form() else ", ").join(value)
+
+
 class PromptView(BaseModelView):
     """Prompts: everybody looks, editors change one by one, admins delete and change in bulk."""
 
@@ -177,8 +183,8 @@ class PromptView(BaseModelView):
         _figure("average_rating", "Rating", _number("average_rating", 2)),
         _figure("cost_per_use", "Cost a use", _number("cost_per_use", 4, " USD")),
         _figure("last_used_on", "Last used"),
-        TagsField("compliance_tags", label="Tags", searchable=False, exclude_from_list=True),
-        TagsField("agents", searchable=False, exclude_from_list=True,
+        _Lines("compliance_tags", label="Tags", searchable=False, exclude_from_list=True),
+        _Lines("agents", searchable=False, exclude_from_list=True,
                   help_text="Names of agents that may use it."),
         _text("prompt_starter", "Starter", 2),
         _text("system_prompt", "System prompt", 6),
@@ -296,7 +302,7 @@ class PromptView(BaseModelView):
             changes = {
                 name: _plain(name, data[name])
                 for name in FIELDS
-                if name in data and _shown(now.fields[name]) != _shown(_plain(name, data[name]))
+                if name in data and _is_touched(now.fields[name], data[name])
             }
             library.edit(now.id, changes, by=by, why=why, expected=str(data.get("revision")))
             return library.get(now.id)
@@ -362,16 +368,21 @@ class PromptView(BaseModelView):
         flash(request, f"{len(chosen):,} prompts are archived.", "success")
 
 
-def _plain(name: str, value: Any) -> Any:
-    """What a form's value is as a prompt's field: a browser ends lines with CR LF."""
-    if name in LISTS:
-        return tuple(value or ())
-    return re.sub("\r\n?", "\n", value) if value else value
+def _unix(text: str | None) -> str:
+    """A form's text: a browser ends lines with CR LF."""
+    return re.sub("\r\n?", "\n", text or "")
 
 
-def _shown(value: Any) -> Any:
-    """A field's value as a form gives it back where nobody has touched it."""
-    return _plain("", value) or None if isinstance(value, str) else (value or None)
+def _plain(name: str, sent: str | None) -> Any:
+    """What a form's text is as a prompt's field."""
+    text = _unix(sent)
+    return tuple(line.strip() for line in text.split("\n") if line.strip()) if name in LISTS else text
+
+
+def _is_touched(now: Any, sent: str | None) -> bool:
+    """Whether a form's text is another than the one that the form showed."""
+    shown = now or "" if isinstance(now, str | None) else "\n".join(now)
+    return _unix(shown) != _unix(sent)
 
 
 def _form_error(error: PrismError) -> FormValidationError:
