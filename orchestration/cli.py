@@ -335,7 +335,9 @@ def dbt_command(context: typer.Context) -> None:
     target.mkdir(parents=True, exist_ok=True)
     arguments = list(context.args)
     day = last_ended_day(settings, datetime.now(UTC))
-    takes_variables = {"build", "run", "seed", "test", "compile", "show", "snapshot", "run-operation"}
+    takes_variables = {
+        "build", "run", "seed", "test", "compile", "show", "snapshot", "run-operation", "docs",
+    }  # fmt: skip
     if takes_variables & set(arguments) and "--vars" not in arguments:
         arguments += ["--vars", dbt.variables(settings, day, builds.MARTS)]
     environment = {

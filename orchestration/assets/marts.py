@@ -13,8 +13,6 @@ from orchestration import builds, dbt, metadata
 from orchestration.partitions import as_of_date
 from orchestration.resources import Prism
 
-# what is computed in Python of the marts, and shown by marts of its own
-_STATISTICS = "tag:analytics"
 _ALERTS = dg.AssetKey(["marts", "performance_alerts"])
 _GROUPS = {"marts": "marts", "api": "marts", "intermediate": "rollups", "staging": "staging"}
 
@@ -42,15 +40,14 @@ def _folder(props: Mapping[str, Any]) -> str:
 
 
 def marts_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """All of the dbt project, its tests as asset checks, in two steps: what shows the statistics comes after
-    them, and they come after the daily mart."""
+    """All of the dbt project, its tests as asset checks, in two steps by dbt's selectors: what shows the
+    statistics comes after them, and they come after the daily mart."""
 
-    def step(name: str, *, first: bool, select: str = "fqn:*", exclude: str = "") -> dg.AssetsDefinition:
+    def step(name: str, *, selector: str, first: bool) -> dg.AssetsDefinition:
         @dbt_assets(
             manifest=project.manifest_path,
             project=project,
-            select=select,
-            exclude=exclude,
+            selector=selector,
             partitions_def=partitions,
             # a night is one as-of date: a backfill makes them one by one
             backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
@@ -63,8 +60,8 @@ def marts_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> li
         return build
 
     return [
-        step("dbt_build", first=True, exclude=_STATISTICS),
-        step("dbt_build_statistics", first=False, select=_STATISTICS),
+        step("dbt_build", selector="first_step", first=True),
+        step("dbt_build_statistics", selector="statistics", first=False),
     ]
 
 

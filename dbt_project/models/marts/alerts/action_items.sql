@@ -107,7 +107,7 @@ days as (
         windows.alert_id,
         windows.side,
         windows.effect_metric,
-        series.day::date as day,
+        series.day::date as usage_date,
         case windows.effect_metric
             when 'usage_count' then coalesce(sum(usage.usage_count), 0)
             {%- for effect, (amount, weight) in measures.items() %}
@@ -121,9 +121,10 @@ days as (
             {%- endfor %}
         end::double precision as weight
     from windows
-    cross join lateral generate_series(
-        windows.first_day, windows.last_day, interval '1 day'
-    ) as series (day)
+    cross join
+        lateral generate_series(
+            windows.first_day, windows.last_day, interval '1 day'
+        ) as series (day)
     left join usage
         on
             windows.prompt_id = usage.prompt_id
@@ -156,9 +157,11 @@ spreads as (
         totals.weight,
         totals.value,
         totals.day_count,
-        case when totals.day_count >= {{ fewest_days() }} then
-            sum((days.amount - totals.value * days.weight) ^ 2)
-            / (totals.weight ^ 2) * totals.day_count / (totals.day_count - 1)
+        case
+            when totals.day_count >= {{ fewest_days() }}
+                then
+                    sum((days.amount - totals.value * days.weight) ^ 2)
+                    / (totals.weight ^ 2) * totals.day_count / (totals.day_count - 1)
         end as variance
     from totals
     inner join days
@@ -206,13 +209,15 @@ margins as (
         *,
         after_value - before_value as difference,
         case
-            when is_share then
-                sqrt((after_value - after_low) ^ 2 + (before_high - before_value) ^ 2)
+            when is_share
+                then
+                    sqrt((after_value - after_low) ^ 2 + (before_high - before_value) ^ 2)
             else {{ welch_margin('before', 'after') }}
         end as margin_below,
         case
-            when is_share then
-                sqrt((after_high - after_value) ^ 2 + (before_value - before_low) ^ 2)
+            when is_share
+                then
+                    sqrt((after_high - after_value) ^ 2 + (before_value - before_low) ^ 2)
             else {{ welch_margin('before', 'after') }}
         end as margin_above,
         -- days are the sample where uses are counted
@@ -253,8 +258,10 @@ final as (
         ended.state <> 'resolved'
         and coalesce(ended.due_on <= {{ as_of_date() }}, false) as is_overdue,
         ended.done_on,
-        case when ended.done_on = ended.resolved_by_hand_on
-            and ended.is_resolved_by_hand then ended.acted_by
+        case
+            when
+                ended.done_on = ended.resolved_by_hand_on
+                and ended.is_resolved_by_hand then ended.acted_by
         end as done_by,
         ended.note,
         -- what it did

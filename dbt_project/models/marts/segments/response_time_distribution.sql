@@ -14,7 +14,7 @@ histogram as (
 
 -- where the buckets begin, in milliseconds
 scale as (
-    select array[0, 250, 500, 1000, 2000, 5000, 10000, 30000]::double precision []
+    select array[0, 250, 500, 1000, 2000, 5000, 10000, 30000]::double precision[]
         as lows
 ),
 
