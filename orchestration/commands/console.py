@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import socket
 import sys
@@ -72,7 +73,7 @@ def console(
         build(House(settings, house, source)), log_level="warning", access_log=False, proxy_headers=False,
         server_header=False,
     )  # fmt: skip
-    with listening:
+    with listening, contextlib.suppress(KeyboardInterrupt):
         print(f"Prism's console: http://{host}:{port} (stop with Ctrl-C)", flush=True)
         uvicorn.Server(config).run(sockets=[listening])
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import html
 import json
 import re
+import socket
 import stat
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
+from typer.testing import CliRunner, Result
 
 from orchestration.alerting import actions
+from orchestration.cli import app
 from orchestration.console.accounts import Accounts, Attempts
-from orchestration.console.app import accounts_of
+from orchestration.console.app import accounts_of, build
 from orchestration.console.guard import role_needed
 from orchestration.console.house import House
 from orchestration.console.pages import in_force
@@ -149,8 +152,6 @@ def test_after_eight_failures_even_the_right_password_waits(tmp_path: Path, site
 
 
 def made_again(settings: Settings, warehouse: Warehouse) -> ASGIApp:
-    from orchestration.console.app import build
-
     return build(House(settings, warehouse))
 
 
@@ -434,3 +435,23 @@ def test_what_a_request_needs() -> None:
     assert role_needed("PUT", "/anything", {}) == "editor"
     assert role_needed("POST", "/_api/prompts/row-action", {"name": "delete"}) == "admin"
     assert role_needed("GET", "/bulk", {}) == "admin"
+
+
+def test_the_command_keeps_accounts_and_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRISM_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str, text: str = "") -> Result:
+        return CliRunner().invoke(app, ["console", *arguments], input=text)
+
+    assert "nobody may sign in" in str(call().exception)
+    assert "a password has" in str(call("--add-user", "ann", text="short\n").exception)
+    assert call("--add-user", "ann", "--role", "editor", text=PASSWORD + "\n").exit_code == 0
+    assert Accounts(tmp_path / "console.users").verify("ann", PASSWORD)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert "can't listen there" in str(call("--port", port).exception)
+    assert call("--remove-user", "ann").exit_code == 0
+    assert "there is no account" in str(call("--remove-user", "ann").exception)
