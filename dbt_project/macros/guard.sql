@@ -55,10 +55,14 @@ begin
         return;
     end if;
     create schema if not exists api;
-    grant usage on schema {{ var('marts_schema') }}, api to prism_reporter;
-    {%- if var('marts_schema') == 'marts' %}
-    grant usage on schema marts, api to prism_analyst;
-    {%- endif %}
+    grant usage on schema api to prism_reporter, prism_analyst;
+    -- a run of a few models below the marts may come before there is any
+    if to_regnamespace('{{ var('marts_schema') }}') is not null then
+        grant usage on schema {{ var('marts_schema') }} to prism_reporter;
+        {%- if var('marts_schema') == 'marts' %}
+        grant usage on schema marts to prism_analyst;
+        {%- endif %}
+    end if;
 end
 $guard$
     {%- endif %}

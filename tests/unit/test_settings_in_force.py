@@ -22,7 +22,7 @@ reports: {recipients: [team@example.com], schedule: "0 4 * * *"}
     shown = in_force(load_settings(environment, tmp_path), 180_003)
     values = {setting.key or setting.label: setting.value for setting in shown}
     assert values["timezone"] == "Europe/Berlin"
-    assert values["reports.recipients"] == "team@example.com"
+    assert values["reports.subscriptions"].endswith("to team@example.com")
     assert values["reports.schedule"] == "0 4 * * * Europe/Berlin"
     assert values["PostgreSQL"] == "18.3"
     labels = {setting.label: setting.value for setting in shown}
