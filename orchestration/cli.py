@@ -336,7 +336,7 @@ def dbt_command(context: typer.Context) -> None:
     arguments = list(context.args)
     day = last_ended_day(settings, datetime.now(UTC))
     takes_variables = {
-        "build", "run", "seed", "test", "compile", "show", "snapshot", "run-operation", "docs",
+        "build", "run", "seed", "test", "compile", "show", "snapshot", "run-operation", "docs", "source",
     }  # fmt: skip
     if takes_variables & set(arguments) and "--vars" not in arguments:
         arguments += ["--vars", dbt.variables(settings, day, builds.MARTS)]
@@ -350,7 +350,10 @@ def dbt_command(context: typer.Context) -> None:
     }
     command = [dbt.executable(), *arguments]
     if not {"build", "run", "seed", "snapshot", "run-operation"} & set(arguments):
-        raise SystemExit(subprocess.run(command, env={**os.environ, **environment}, check=False).returncode)
+        done = subprocess.run(command, env={**os.environ, **environment}, check=False)
+        if done.returncode == 0 and "--static" in arguments and "--target-path" not in arguments:
+            print(f"The documentation is in {target / 'static_index.html'}")
+        raise SystemExit(done.returncode)
     with house.lock("build"):
         with house.connect() as connection:
             changed = f"changed by hand: prism dbt {arguments[0]}"
