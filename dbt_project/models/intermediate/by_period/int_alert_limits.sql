@@ -1,3 +1,5 @@
+{{ config(post_hook="analyze {{ this }}") }}
+
 with prompts as (
     select * from {{ ref('int_prompts') }}
 ),

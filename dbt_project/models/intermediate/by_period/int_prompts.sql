@@ -1,3 +1,5 @@
+{{ config(post_hook="analyze {{ this }}") }}
+
 with library as (
     select * from {{ ref('int_library_prompts') }}
 ),

@@ -10,7 +10,8 @@ events as (
     where states.event is not null
 ),
 
-evaluations as (
+-- looked up in its index, not read: the table has all that was ever evaluated
+evaluations as not materialized (
     select
         *,
         coalesce(scope, 'prompt') as of_scope,

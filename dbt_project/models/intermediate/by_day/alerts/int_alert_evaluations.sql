@@ -5,7 +5,11 @@
         on_schema_change='append_new_columns',
         full_refresh=false,
         pre_hook="{{ delete_evaluated_nights() }}",
-        indexes=[{'columns': ['as_of_date', 'rule', 'subject_id']}],
+        post_hook=[
+            "create index if not exists int_alert_evaluations_subjects on {{ this }}
+            (as_of_date, rule, (coalesce(subject_id, prompt_id)))",
+            "analyze {{ this }}",
+        ],
     )
 }}
 
@@ -123,24 +127,39 @@ graded as (
     from limited
 ),
 
-held as (
+-- held before the nights of this run
+held_before as (
     select
-        as_of_date,
         rule,
         scope,
-        subject_id
+        subject_id,
+        max(as_of_date) as held_on
+    from {{ this if is_incremental() else 'graded' }}
+    where
+        held_level > 0
+        and as_of_date < {{ alerts_since() }}
+        and as_of_date >= {{ alerts_since() }} - 14
+    group by rule, scope, subject_id
+),
+
+-- By a window, not by a join of the nights with each other: their number is the one that
+-- no plan guesses right.
+lately as (
+    select
+        graded.*,
+        greatest(
+            max(graded.as_of_date) filter (where graded.held_level > 0) over (
+                partition by graded.rule, graded.scope, graded.subject_id
+                order by graded.as_of_date
+            ),
+            held_before.held_on
+        ) as held_on
     from graded
-    where held_level > 0
-    {%- if is_incremental() %}
-    union all
-    select
-        as_of_date,
-        rule,
-        scope,
-        subject_id
-    from {{ this }}
-    where held_level > 0 and as_of_date > {{ alerts_since() }} - 15
-    {%- endif %}
+    left join held_before
+        on
+            graded.rule = held_before.rule
+            and graded.scope = held_before.scope
+            and graded.subject_id = held_before.subject_id
 ),
 
 -- of what is well and was well, nothing is kept
@@ -172,18 +191,8 @@ final as (
         high_cutoff,
         override_reason,
         detail
-    from graded
-    where
-        held_level > 0
-        or exists (
-            select 1 from held
-            where
-                graded.rule = held.rule
-                and graded.scope = held.scope
-                and graded.subject_id = held.subject_id
-                and held.as_of_date
-                between graded.as_of_date - 14 and graded.as_of_date
-        )
+    from lately
+    where held_on >= as_of_date - 14
 )
 
 select * from final

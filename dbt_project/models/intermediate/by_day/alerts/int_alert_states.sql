@@ -4,6 +4,7 @@
         incremental_strategy='append',
         full_refresh=false,
         pre_hook="{{ delete_replayed_nights() }}",
+        post_hook="analyze {{ this }}",
         indexes=[
             {'columns': ['as_of_date']},
             {'columns': ['alert_id', 'as_of_date']},
@@ -19,19 +20,6 @@
 -- two it stays as it was. The severity is the highest level that is on.
 with all_nights as (
     select as_of_date from {{ evaluated_nights() }} as nights
-),
-
-evaluations as (
-    select
-        as_of_date,
-        rule,
-        coalesce(scope, 'prompt') as scope,
-        coalesce(subject_id, prompt_id) as subject_id,
-        coalesce(
-            crossed_level, {{ severity_rank('severity') }}
-        ) as crossed_level,
-        coalesce(held_level, {{ severity_rank('severity') }}) as held_level
-    from {{ ref('int_alert_evaluations') }}
 ),
 
 rules as (
@@ -75,6 +63,23 @@ nights as (
     ) as looked_at
 ),
 
+-- of the nights that are looked at alone: the table has all there ever were
+evaluations as (
+    select
+        evaluated.as_of_date,
+        evaluated.rule,
+        coalesce(evaluated.scope, 'prompt') as scope,
+        coalesce(evaluated.subject_id, evaluated.prompt_id) as subject_id,
+        coalesce(
+            evaluated.crossed_level, {{ severity_rank('evaluated.severity') }}
+        ) as crossed_level,
+        coalesce(
+            evaluated.held_level, {{ severity_rank('evaluated.severity') }}
+        ) as held_level
+    from {{ ref('int_alert_evaluations') }} as evaluated
+    where evaluated.as_of_date in (select nights.as_of_date from nights)
+),
+
 previous as (
     {% if is_incremental() -%}
     select states.*
@@ -96,11 +101,10 @@ previous as (
 
 subjects as (
     select
-        evaluations.rule,
-        evaluations.scope,
-        evaluations.subject_id
+        rule,
+        scope,
+        subject_id
     from evaluations
-    inner join nights on evaluations.as_of_date = nights.as_of_date
     union
     select
         rule,

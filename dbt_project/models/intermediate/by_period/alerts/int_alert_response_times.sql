@@ -1,3 +1,5 @@
+{{ config(post_hook="analyze {{ this }}") }}
+
 with windows as (
     select * from {{ ref('int_alert_windows') }}
 ),

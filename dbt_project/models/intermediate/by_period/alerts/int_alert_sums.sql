@@ -1,3 +1,5 @@
+{{ config(post_hook="analyze {{ this }}") }}
+
 {%- set counts = [
     'usage_count', 'outcome_count', 'success_count', 'error_known_count',
     'error_count', 'rated_count', 'response_time_count', 'priced_count',

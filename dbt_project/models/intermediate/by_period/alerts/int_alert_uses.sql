@@ -1,3 +1,5 @@
+{{ config(post_hook="analyze {{ this }}") }}
+
 {#- What counts for a metric: how much of what is bad, among how many. -#}
 {%- set success = ['outcome_count - success_count', 'outcome_count'] -%}
 {%- set rating = ['5 * rated_count - rating_sum', 'rated_count'] -%}

@@ -1,3 +1,5 @@
+{{ config(post_hook="analyze {{ this }}") }}
+
 -- every window is compared with the 90 days before it, which are the prompt's own past
 with periods as (
     select * from {{ ref('int_periods') }}
