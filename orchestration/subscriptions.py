@@ -79,9 +79,14 @@ def letters(
         yield None, letter
         return
     column = subscription.recipients.column
+    # an owner written in two ways is one recipient, who gets one mail about the prompts of both
+    spelled: dict[str, list[str]] = {}
     for part in parts:
+        spelled.setdefault(_recipient(part) if column == "owner" else part, []).append(part)
+    for spellings in spelled.values():
+        part = spellings[0]
         mine = f"prompts of {part}" if column == "owner" else part
-        values = {**whole.values, column: (part,)}
+        values = {**whole.values, column: tuple(spellings)}
         yield (
             part,
             replace(
@@ -91,3 +96,9 @@ def letters(
                 reason="you are named as the owner of these prompts" if column == "owner" else reason,
             ),
         )
+
+
+def _recipient(owner: str) -> str:
+    """An address as the outbox knows it: the case of a domain says nothing, that of a mailbox may."""
+    mailbox, at, domain = owner.rpartition("@")
+    return f"{mailbox}{at}{domain.lower()}"

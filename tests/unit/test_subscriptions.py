@@ -162,6 +162,16 @@ def test_what_is_wrong_is_refused_with_the_keys_path(
         read(tmp_path, reports)
 
 
+def test_an_owner_written_in_two_ways_gets_one_mail_about_the_prompts_of_both(tmp_path: Path) -> None:
+    reports = read(tmp_path, {"owner": "ops@example.com"}).config.reports
+    spelled = ["Ann@example.com", "ann@example.com", "ann@EXAMPLE.com"]
+    made = dict(subscriptions.letters(subscription(recipients={"column": "owner"}), reports, spelled))
+    assert [letter.selection.values["owner"] for letter in made.values()] == [
+        ("Ann@example.com",),  # the case of a mailbox may matter to its server
+        ("ann@example.com", "ann@EXAMPLE.com"),
+    ]
+
+
 def test_each_mail_of_a_column_is_about_the_prompts_of_one_value(tmp_path: Path) -> None:
     reports = read(tmp_path, {"owner": "ops@example.com", "unsubscribe": "stop@example.com"}).config.reports
     owners = subscription(
