@@ -6,8 +6,8 @@ rights: the marts that they read show the caller the granted rows alone.
 
 from alembic import op
 
-revision = "0010"
-down_revision = "0009"
+revision = "0009"
+down_revision = "0008"
 
 STATEMENTS = """
 create table ops.domain_grants (

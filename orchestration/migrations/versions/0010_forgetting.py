@@ -7,8 +7,8 @@
 
 from alembic import op
 
-revision = "0011"
-down_revision = "0010"
+revision = "0010"
+down_revision = "0009"
 
 STATEMENTS = """
 create table raw.erased_people (
