@@ -158,6 +158,17 @@ def test_daily_models_are_incremental_by_plain_delete_and_insert(manifest: Mappi
         assert node["config"]["full_refresh"] is False, node["name"]
 
 
+def test_a_batch_counts_as_incorporated_only_after_every_rollup(manifest: Mapping[str, Any]) -> None:
+    before: set[str] = set()
+    waiting = ["model.prism.int_incorporated_batches"]
+    while waiting:
+        parents = manifest["parent_map"].get(waiting.pop(), [])
+        waiting += [one for one in parents if one not in before]
+        before.update(parents)
+    rollups = {node["name"]: node["unique_id"] for node in models(manifest) if "rollup" in node["tags"]}
+    assert [name for name, one in rollups.items() if one not in before] == []
+
+
 def test_only_the_daily_rollups_read_every_use_and_only_totals_of_them_every_day(
     manifest: Mapping[str, Any],
 ) -> None:

@@ -2,6 +2,7 @@
 -- depends_on: {{ ref('int_response_time_histogram_daily') }}
 -- depends_on: {{ ref('int_prompt_users_daily') }}
 -- depends_on: {{ ref('int_usage_hourly') }}
+-- depends_on: {{ ref('int_errors_daily') }}
 -- depends_on: {{ ref('int_prompt_sessions_daily') }}
 -- depends_on: {{ ref('int_day_builds') }}
 {{
