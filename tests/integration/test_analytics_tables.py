@@ -268,7 +268,9 @@ def test_an_experiment_that_can_not_be_meant_fails_the_build(
 
 def test_no_uses_at_all_give_no_forecasts_and_no_comparisons(connection: psycopg.Connection[Any]) -> None:
     connection.execute("create schema bare")
-    for table in ("prompt_usage_daily", "experiments"):
+    for table in (
+        "prompts", "prompt_usage_daily", "usage_daily_totals", "prompt_version_performance", "experiments"
+    ):  # fmt: skip
         connection.execute(f"create table bare.{table} (like marts.{table})")  # type: ignore[call-overload]
     tables.refresh(connection, AS_OF, "bare")
     for table in tables.TABLES:
