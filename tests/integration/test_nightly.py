@@ -211,8 +211,8 @@ def test_a_failed_test_stops_the_report_and_tells_the_owner(prism: Prism, inbox:
         # a day with more ratings than uses
         broken = connection.execute(
             """
-            update intermediate.int_prompt_usage_daily set rated_count = rated_count + 1000000
-            where ctid = (select min(ctid) from intermediate.int_prompt_usage_daily)
+            update intermediate.int_prompt_totals_daily set rated_count = rated_count + 1000000
+            where usage_date = (select max(usage_date) from intermediate.int_prompt_totals_daily)
             returning usage_date
             """
         ).fetchone()
@@ -222,7 +222,7 @@ def test_a_failed_test_stops_the_report_and_tells_the_owner(prism: Prism, inbox:
     finally:
         with prism.connect() as connection:
             connection.execute(
-                "update intermediate.int_prompt_usage_daily set rated_count = rated_count - 1000000"
+                "update intermediate.int_prompt_totals_daily set rated_count = rated_count - 1000000"
                 " where rated_count >= 1000000"
             )
     assert "is red, so no report is made" in done.stderr
