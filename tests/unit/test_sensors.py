@@ -24,7 +24,7 @@ def test_the_owner_hears_what_kept_the_report_from_being_made(
     told: list[tuple[Any, ...]] = []
     monkeypatch.setattr(reporting, "tell_owner", lambda *arguments: told.append(arguments))
     monkeypatch.setattr(Prism, "settings", "the settings")
-    monkeypatch.setattr(Prism, "warehouse", "the warehouse")
+    monkeypatch.setattr(Prism, "reporter", "the warehouse")
 
     @dg.asset(key=key, partitions_def=dg.DailyPartitionsDefinition("2026-01-01"))
     def broken() -> None:
@@ -53,7 +53,7 @@ def test_what_came_due_goes_out_in_a_sensor_s_minute_and_nobody_is_named(
         return Delivery((attempt,), (), None)
 
     monkeypatch.setattr(mailing, "deliver_due", deliver)
-    monkeypatch.setattr(Prism, "warehouse", "the warehouse")
+    monkeypatch.setattr(Prism, "reporter", "the warehouse")
     for variables, told in (
         ({}, "PRISM_SMTP_URL is not set"),
         ({"PRISM_SMTP_URL": "smtp://h"}, "Mail: 1 sent"),
