@@ -15,7 +15,7 @@ install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --req
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 endif
 
-.PHONY: run test lint types lock clean help
+.PHONY: run test test-long lint types lock clean help
 
 run: $(VENV)/.run ## set up, fill with sample data where no source is configured, run the nightly job
 	$(BIN)/prism sample --if-unconfigured
@@ -23,6 +23,9 @@ run: $(VENV)/.run ## set up, fill with sample data where no source is configured
 
 test: $(VENV)/.test ## set up, then the test suite
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+
+test-long: $(VENV)/.test ## the long trials: whole nights on a real log, random histories
+	$(BIN)/python -m pytest -m long --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.test ## ruff and sqlfluff
 	$(BIN)/ruff check .

@@ -23,7 +23,7 @@ from orchestration.warehouse import Warehouse
 from tests.dbt import run_dbt
 from tests.oracle import raw
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.long, pytest.mark.integration]
 
 FIRST = date(2024, 12, 20)
 # across a year's end and whole months, so that some months are one span

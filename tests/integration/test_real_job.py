@@ -20,7 +20,7 @@ from tests.frames import differences, query
 from tests.integration.test_real_input import page_block
 from tests.prism import Prism
 
-pytestmark = [pytest.mark.integration, pytest.mark.shared_data]
+pytestmark = [pytest.mark.long, pytest.mark.integration, pytest.mark.shared_data]
 
 DATES = (date(2024, 12, 31), date(2025, 2, 28))
 
