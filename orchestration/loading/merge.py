@@ -77,6 +77,7 @@ class EncodedUsage:
     """A batch of uses, one of each key, made ready for COPY while no server is needed yet."""
 
     rows: pa.Table
+    columns: Sequence[str]
     whole: Encoded
     with_texts: bool
 
@@ -89,10 +90,12 @@ def encode_usage(rows: pa.Table, *, source: str, batch_id: int, with_texts: bool
             "usage_id": rows.column("usage_id"),
             **{name: rows.column(canonical) for name, (canonical, _) in _USAGE.items()},
             "batch_id": pa.repeat(pa.scalar(batch_id), count),
-            "loaded_at": pa.repeat(pa.scalar(datetime.now(UTC).isoformat()), count),
+            "loaded_at": pa.repeat(pa.scalar(datetime.now(UTC)), count),
         }
     )
-    return EncodedUsage(rows, _encoded(whole), with_texts)
+    # a column without a value need not be sent: the server reads what it is sent field by field
+    columns = [name for name in whole.column_names if whole.column(name).null_count < count]
+    return EncodedUsage(rows, columns, _encoded(whole.select(columns)), with_texts)
 
 
 def merge_usage(
@@ -137,7 +140,7 @@ def _insert(connection: psycopg.Connection, usage: EncodedUsage, timezone: str) 
     """All rows as new ones; null, and nothing done, where one of them is not."""
     try:
         with connection.transaction():
-            _copy(connection, sql.SQL("raw.prompt_usage ({})").format(_list(_WHOLE)), usage.whole)
+            _copy(connection, sql.SQL("raw.prompt_usage ({})").format(_list(usage.columns)), usage.whole)
     except psycopg.errors.UniqueViolation:
         return None
     days = _days(connection, usage.rows.column("used_at"), timezone)
@@ -147,7 +150,7 @@ def _insert(connection: psycopg.Connection, usage: EncodedUsage, timezone: str) 
 def _merge(connection: psycopg.Connection, usage: EncodedUsage, values: Mapping[str, Any]) -> Merged:
     """The rows beside those of their key; a known one keeps the time of its first load."""
     connection.execute("create temporary table staged_usage (like raw.prompt_usage) on commit drop")
-    _copy(connection, sql.SQL("staged_usage ({})").format(_list(_WHOLE)), usage.whole)
+    _copy(connection, sql.SQL("staged_usage ({})").format(_list(usage.columns)), usage.whole)
     same_key = sql.SQL("kept.source = %(source)s and kept.usage_id = staged.usage_id")
     changed = sql.SQL(
         """
@@ -221,10 +224,12 @@ def _merge(connection: psycopg.Connection, usage: EncodedUsage, values: Mapping[
 
 def _days(connection: psycopg.Connection, instants: pa.ChunkedArray, timezone: str) -> set[date]:
     """The days of some instants, as the server cuts them; no midnight lies inside a quarter of an hour."""
-    quarters = pc.unique(pc.floor_temporal(instants, 15, "minute")).to_pylist()
+    seconds = (
+        pc.unique(pc.floor_temporal(instants, 15, "minute")).cast(pa.timestamp("s", "UTC")).cast(pa.int64())
+    )
     rows = connection.execute(
-        "select distinct (instant at time zone %s)::date from unnest(%s::timestamptz[]) as instant",
-        [timezone, quarters],
+        "select distinct (to_timestamp(second) at time zone %s)::date from unnest(%s::bigint[]) as second",
+        [timezone, seconds.to_pylist()],
     ).fetchall()
     return {day for (day,) in rows}
 
