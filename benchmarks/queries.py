@@ -24,12 +24,14 @@ import psycopg
 from psycopg import sql
 
 from orchestration import warehouse as warehouses
+from orchestration.analytics import tables as statistics_of_marts
 from orchestration.postgres import EmbeddedServer
 from orchestration.warehouse import Warehouse
 from reports.marts import Marts, reading
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests import report_life
+from tests.dbt import run_dbt
 
 LIMIT = 100.0
 # as many prompts as a report asks for at once
@@ -87,6 +89,12 @@ def _warehouse(prompts: int, days: int) -> Iterator[Warehouse]:
             started = time.perf_counter()
             report_life.fill(made, prompts=prompts, days=days, rows=prompts * 20 * days // 90)
             report_life.build(made)
+            with made.connect() as connection:
+                statistics_of_marts.refresh(connection, report_life.AS_OF, "marts")
+            run_dbt(
+                made, "build", "--selector", "statistics", "--exclude-resource-type", "test", "unit_test",
+                vars={"as_of_date": report_life.AS_OF.isoformat(), "marts_schema": "marts"},
+            )  # fmt: skip
             print(f"filled and built in {time.perf_counter() - started:.0f} s", flush=True)
             yield made
         finally:
