@@ -15,7 +15,7 @@ install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --req
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 endif
 
-.PHONY: run test test-long lint types lock clean help
+.PHONY: run test test-long lint audit types lock clean help
 
 run: $(VENV)/.run ## set up, fill with sample data where no source is configured, run the nightly job
 	$(BIN)/prism sample --if-unconfigured
@@ -27,10 +27,14 @@ test: $(VENV)/.test ## set up, then the test suite
 test-long: $(VENV)/.test ## the long trials: whole nights on a real log, random histories
 	$(BIN)/python -m pytest -m long --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
-lint: $(VENV)/.test ## ruff and sqlfluff
+lint: $(VENV)/.test ## ruff, bandit and sqlfluff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive orchestration reports
 	$(BIN)/sqlfluff lint --processes 2 dbt_project
+
+audit: $(VENV)/.test ## known vulnerabilities of what is locked; asks a service on the internet
+	$(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements.lock --requirement requirements-dev.lock
 
 types: $(VENV)/.test ## mypy
 	$(BIN)/mypy

@@ -6,15 +6,13 @@ Heavy imports stand in the commands that need them, so that `prism --help` and `
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-import signal
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -29,6 +27,7 @@ from orchestration.commands.rate import rate
 from orchestration.commands.retain import retain
 from orchestration.commands.send import send
 from orchestration.commands.shared import DateOption, Progress, settings_here
+from orchestration.commands.ui import ui
 from orchestration.errors import PrismError
 
 app = typer.Typer(
@@ -41,8 +40,32 @@ app = typer.Typer(
 )
 
 
+# what a terminal obeys, but for line ends and tabs; and what turns the order of a line's letters
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+class Shown:
+    """A stream to a terminal, on which control characters of names and texts are seen, not obeyed."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(_shown(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _shown(text: str) -> str:
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def main() -> None:
     """Runs the command line; a failure is one clear message on standard error and exit code 1."""
+    if sys.stdout.isatty():
+        sys.stdout = Shown(sys.stdout)
     debug = "--debug" in sys.argv[1:]
     if debug:
         sys.argv.remove("--debug")
@@ -55,11 +78,10 @@ def main() -> None:
         if debug:
             raise
         if _is_told(error):
-            sys.exit(f"prism: {error}")
-        sys.exit(
-            f"prism: unexpected {type(error).__name__}: {' '.join(str(error).split())[:1000]}\n"
-            "  Run it again with --debug for the traceback."
-        )
+            sys.exit(_shown(f"prism: {error}"))
+        told = _shown(" ".join(str(error).split())[:1000])
+        again = "Run it again with --debug for the traceback."
+        sys.exit(f"prism: unexpected {type(error).__name__}: {told}\n  {again}")
 
 
 def _is_told(error: Exception) -> bool:
@@ -98,46 +120,6 @@ def run(
         print(line)
     if outcome.failures:
         raise PrismError("\n  ".join(outcome.failures), where=f"night of {outcome.day}")
-
-
-@app.command()
-def ui(
-    port: Annotated[int, typer.Option(help="The port on loopback.")] = 3000,
-) -> None:
-    """Dagster's UI and daemon on loopback, the schedules running, until interrupted."""
-    from orchestration import instance, nightly, warehouse
-
-    settings = settings_here()
-    house = warehouse.open_warehouse(settings)
-    warehouse.setup(house)
-    home = instance.prepare(settings, house)
-    only_ui = (home / "ui.lock").open("ab")
-    try:
-        fcntl.flock(only_ui, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise PrismError(
-            "another prism ui is running on this PRISM_HOME", where=str(home), mend="Use that one, or end it."
-        ) from None
-    nightly.mend_dead_runs()
-    workspace = Path(__file__).resolve().parents[1] / "workspace.yaml"
-    # where SIGINT came in ignored (a shell's background job), Dagster would inherit that and never end
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        [str(Path(sys.executable).parent / "dagster"), "dev", "--workspace", str(workspace),
-         "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"],
-        start_new_session=True,
-    )  # fmt: skip
-    # Dagster's processes and the database must end with us, however we are told to end
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: process.send_signal(signal.SIGINT))
-    print(f"Dagster's UI: http://127.0.0.1:{port} (stop with Ctrl-C)", flush=True)
-    try:
-        code = process.wait()
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-    if code not in (0, -signal.SIGINT, 128 + signal.SIGINT):
-        raise PrismError(f"Dagster ended with exit code {code}", where=f"port {port}")
 
 
 @app.command()
@@ -280,6 +262,7 @@ def report(date: DateOption = None) -> None:
         print(reporting.render(connection, settings, day, builds.MARTS).path / "index.html")
 
 
+app.command()(ui)
 app.command()(send)
 app.command()(export)
 app.command()(enhance)

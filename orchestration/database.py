@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -15,9 +17,8 @@ _CONNECT_ATTEMPTS = 4
 
 def describe(url: str) -> str:
     """A database URI in words, without its password."""
-    try:
-        parts = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
+    parts = _parts(url)
+    if parts is None:
         return "the database URL"
     host = parts.get("host") or "the default host"
     port = f":{parts['port']}" if parts.get("port") else ""
@@ -29,10 +30,7 @@ def connect(url: str, *, setting: str, autocommit: bool = False) -> psycopg.Conn
 
     ``setting`` names, for the message, where the URL comes from. Raises :class:`PrismError`.
     """
-    try:
-        conninfo_to_dict(url)
-    except psycopg.ProgrammingError as error:
-        raise not_a_url(setting) from error
+    check_url(url, setting)
     for attempt in range(_CONNECT_ATTEMPTS):
         try:
             return psycopg.connect(
@@ -56,10 +54,26 @@ def connect(url: str, *, setting: str, autocommit: bool = False) -> psycopg.Conn
     raise AssertionError("unreachable")
 
 
-def not_a_url(setting: str) -> PrismError:
-    """The error for a URL that is none; ``setting`` names where it comes from."""
-    return PrismError(
-        "this is not a PostgreSQL URL",
-        where=setting,
-        mend="Expected: postgresql://user:password@host:5432/database",
-    )
+def check_url(url: str, setting: str) -> None:
+    """Raises :class:`PrismError` for a URL that is none; ``setting`` names where it comes from."""
+    if _parts(url) is None:
+        raise PrismError(
+            "this is not a PostgreSQL URL",
+            where=setting,
+            mend="Expected: postgresql://user:password@host:5432/database; "
+            "in user and password write / as %2F, ? as %3F, # as %23, @ as %40.",
+        )
+
+
+def _parts(url: str) -> Mapping[str, Any] | None:
+    """libpq's reading of a URL; None where it can't be read.
+
+    Nor where part of a password would be taken for the place, and told: an @ or / in it that is not encoded.
+    """
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return None  # its message would show the URL
+    host, port = str(parts.get("host") or ""), str(parts.get("port") or "0")
+    place = f"{'' if host.startswith('/') else host}{parts.get('dbname') or ''}"
+    return parts if "@" not in place and all(one.isdecimal() for one in port.split(",")) else None

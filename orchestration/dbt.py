@@ -17,6 +17,7 @@ from datetime import date
 from functools import cached_property
 from pathlib import Path
 
+import dagster as dg
 from dagster_dbt import DbtCliInvocation, DbtCliResource, DbtProject
 from packaging.version import Version
 
@@ -92,11 +93,12 @@ class QuickDbtCliResource(DbtCliResource):
         return None
 
 
-def resource() -> DbtCliResource:
-    """Dagster's handle on dbt."""
-    return QuickDbtCliResource(
+def resource() -> dg.ResourceDefinition:
+    """Dagster's handle on dbt. It takes no configuration: a run must not say which program it calls."""
+    cli = QuickDbtCliResource(
         project_dir=str(PROJECT_DIR), profiles_dir=str(PROJECT_DIR), dbt_executable=executable()
     )
+    return dg.ResourceDefinition(lambda _: cli, config_schema={}, description="The dbt project's command.")
 
 
 def clear_results(settings: Settings) -> None:
@@ -152,6 +154,7 @@ def _fingerprint() -> str:
 def _parse(settings: Settings) -> None:
     target = target_path(settings)
     target.mkdir(parents=True, exist_ok=True)
+    target.chmod(0o700)  # dbt's logs
     done = subprocess.run(
         [executable(), "parse", "--quiet", "--no-use-colors", "--project-dir", str(PROJECT_DIR),
          "--profiles-dir", str(PROJECT_DIR), "--target-path", str(target), "--log-path", str(target)],

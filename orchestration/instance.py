@@ -22,6 +22,7 @@ def prepare(settings: Settings, warehouse: Warehouse) -> Path:
     """
     home = settings.home / "dagster"
     home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)  # runs' output, and sockets
     warehouses.ensure_dagster_database(warehouse)
     content = {
         # the URL may hold a password: it stays in the environment

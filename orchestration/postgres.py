@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 import warnings
@@ -148,14 +149,26 @@ class EmbeddedServer:
     def _make_folder(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.socket_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        account = None
         if os.geteuid() == 0:
             programs, wheel = _wheel()
-            user = wheel.ensure_user_exists(_SYSTEM_USER)
+            account = wheel.ensure_user_exists(_SYSTEM_USER)
             # the server's account must reach its own programs and data
-            wheel.ensure_prefix_permissions(programs)
-            wheel.ensure_prefix_permissions(self.folder)
+            _let_through(programs)
+            _let_through(self.folder)
+        if self.socket_dir != self.folder:
+            # this one lies where everybody may make folders, and links to those of others
+            there = self.socket_dir.lstat()
+            ours = {os.geteuid(), *([account.pw_uid] if account else [])}
+            if not stat.S_ISDIR(there.st_mode) or there.st_uid not in ours:
+                raise PrismError(
+                    "somebody else made the folder of the server's socket",
+                    where=str(self.socket_dir),
+                    mend="Remove it, or take a PRISM_HOME with a shorter path.",
+                )
+        if account is not None:
             for folder in {self.folder, self.socket_dir}:
-                os.chown(folder, user.pw_uid, user.pw_gid)
+                os.chown(folder, account.pw_uid, account.pw_gid)
         # The socket trusts whoever reaches it: so only the owner (and root) may reach it.
         self.folder.chmod(0o700)
         self.socket_dir.chmod(0o700)
@@ -217,6 +230,14 @@ class EmbeddedServer:
     def _stop(self) -> bool:
         stopped = self._run("pg_ctl", "--wait", "--timeout=300", "--mode=fast", "stop")
         return stopped.returncode == 0
+
+
+def _let_through(path: Path) -> None:
+    """Lets the server's account pass through the folders above ``path``, without seeing what is in them."""
+    for folder in path.parents:
+        mode = folder.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
 
 
 def _last_line(text: str) -> str:

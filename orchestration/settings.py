@@ -615,10 +615,15 @@ class Settings(_Frozen):
 
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# the password of a URL, in either of its places
+_PASSWORD = re.compile(r"://[^/?#\s]*?:(?P<plain>[^/?#\s]+)@|\bpassword\s*=\s*(?P<option>[^&\s]+)")
 
 
 def _expand(value: Any, environment: Mapping[str, str], path: str, where: str) -> Any:
-    """Replaces ``${NAME}`` in every string; a missing variable is an error that names it."""
+    """Replaces ``${NAME}`` in every string; a missing variable is an error that names it.
+
+    So is a password that stands there itself.
+    """
     if isinstance(value, Mapping):
         return {
             key: _expand(inner, environment, f"{path}.{key}" if path else str(key), where)
@@ -628,6 +633,14 @@ def _expand(value: Any, environment: Mapping[str, str], path: str, where: str) -
         return [_expand(inner, environment, f"{path}[{n}]", where) for n, inner in enumerate(value)]
     if not isinstance(value, str):
         return value
+
+    for password in _PASSWORD.finditer(value):
+        if not _REFERENCE.search(password["plain"] or password["option"]):
+            raise PrismError(
+                f"{path} holds a password, and secrets come from the environment",
+                where=where,
+                mend="Put the whole URL into a variable, and write ${NAME} in its place.",
+            )
 
     def replace(match: re.Match[str]) -> str:
         name = match.group(1)
@@ -640,6 +653,14 @@ def _expand(value: Any, environment: Mapping[str, str], path: str, where: str) -
         return environment[name]
 
     return _REFERENCE.sub(replace, value)
+
+
+def _said(error: Exception) -> str:
+    """What is wrong with a YAML file and in which line; not the line itself, which may hold a secret."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return " ".join(str(error).split())
+    told = ", ".join(part for part in (error.context, error.problem) if part)
+    return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {told}"
 
 
 _TYPES = ("application", "files", "litellm", "langfuse", "opentelemetry", "helicone")
@@ -678,9 +699,7 @@ def load_settings(environment: Mapping[str, str], directory: Path) -> Settings:
         try:
             content = yaml.safe_load(config_path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise PrismError(
-                f"this is not valid YAML: {' '.join(str(error).split())}", where=where
-            ) from error
+            raise PrismError(f"this is not valid YAML: {_said(error)}", where=where) from None
         content = {} if content is None else content
     elif named:
         raise PrismError(

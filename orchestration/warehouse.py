@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from orchestration import roles
-from orchestration.database import connect, describe, not_a_url
+from orchestration.database import check_url, connect, describe
 from orchestration.errors import PrismError
 from orchestration.postgres import DATABASE, EmbeddedServer
 from orchestration.settings import Settings
@@ -63,14 +63,11 @@ class Warehouse:
     def libpq_environment(self) -> dict[str, str]:
         """The warehouse as libpq's own variables: what dbt's profile and ``psql`` read."""
         parts = conninfo_to_dict(self.url)
-        names = {
-            "host": "PGHOST",
-            "port": "PGPORT",
-            "user": "PGUSER",
-            "password": "PGPASSWORD",
-            "dbname": "PGDATABASE",
-            "sslmode": "PGSSLMODE",
-        }
+        same = (
+            "host", "hostaddr", "port", "user", "password", "passfile", "sslmode", "sslrootcert", "sslcert",
+            "sslkey",
+        )  # fmt: skip
+        names = {"dbname": "PGDATABASE", **{name: f"PG{name.upper()}" for name in same}}
         return {variable: str(parts[name]) for name, variable in names.items() if parts.get(name)}
 
     def dbt_environment(self) -> dict[str, str]:
@@ -125,26 +122,30 @@ def _holder(connection: psycopg.Connection, key: str) -> str:
 
 
 def address(settings: Settings) -> str:
-    """One libpq URI of the warehouse; starts nothing."""
+    """One libpq URI of the warehouse; starts nothing.
+
+    Raises :class:`PrismError` where a variable holds what is none.
+    """
+    for url, name in (
+        (settings.warehouse_url, "PRISM_WAREHOUSE_URL"), (settings.dagster_url, "PRISM_DAGSTER_URL")
+    ):  # fmt: skip
+        if url is not None:
+            check_url(url, name)
     return settings.warehouse_url or EmbeddedServer(settings.home / "postgres").url(DATABASE)
 
 
 def open_warehouse(settings: Settings) -> Warehouse:
     """The warehouse of the settings, started where it is the embedded one; ``setup`` makes its tables."""
+    url = address(settings)
     if settings.warehouse_url:
-        url = settings.warehouse_url
         dagster_url = settings.dagster_url
         if dagster_url is None:
-            try:
-                parts = conninfo_to_dict(url)
-            except psycopg.ProgrammingError as error:
-                raise not_a_url("PRISM_WAREHOUSE_URL") from error
-            dagster_url = _with_database(url, f"{parts.get('dbname') or 'prism'}_dagster")
+            dagster_url = _with_database(url, f"{conninfo_to_dict(url).get('dbname') or 'prism'}_dagster")
         return Warehouse(url=url, dagster_url=dagster_url)
     server = EmbeddedServer(settings.home / "postgres")
     server.acquire()
     return Warehouse(
-        url=server.url(DATABASE),
+        url=url,
         dagster_url=settings.dagster_url or server.url(f"{DATABASE}_dagster"),
         embedded=server,
     )

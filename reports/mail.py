@@ -463,7 +463,7 @@ def _inlined(name: str, **view: Any) -> str:
 def _render(name: str, *, html: bool, **view: Any) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=html,  # noqa: S701 - plain text is the other form; HTML always escapes
+        autoescape=html,  # nosec B701 # noqa: S701 - plain text is the other form; HTML always escapes
         undefined=jinja2.StrictUndefined,
         finalize=_plain,
         keep_trailing_newline=True,

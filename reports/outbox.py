@@ -19,13 +19,14 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any, Literal
 
 import psycopg
+from psycopg import sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row
 
@@ -59,10 +60,7 @@ class Entry:
     updated_at: datetime
 
 
-_COLUMNS = (
-    "outbox_id, report, as_of_date, recipient, copy, message_id, subject, body_sha256, state, attempts, "
-    "lease_until, next_attempt_at, last_reply, created_at, updated_at"
-)
+_COLUMNS = sql.SQL(", ").join([sql.Identifier(one.name) for one in fields(Entry)])
 
 
 @dataclass(frozen=True)
@@ -156,8 +154,10 @@ def queue(
                 ],
             )
             cursor.execute(
-                f"select {_COLUMNS} from ops.outbox"  # noqa: S608
-                " where report = %s and as_of_date = %s and recipient = %s and copy = %s",
+                sql.SQL(
+                    "select {} from ops.outbox"
+                    " where report = %s and as_of_date = %s and recipient = %s and copy = %s"
+                ).format(_COLUMNS),
                 [report, as_of_date, recipient, copy],
             )
             entry = cursor.fetchone()
@@ -251,12 +251,14 @@ def take_untold_failures(connection: psycopg.Connection[Any]) -> list[Entry]:
     with connection.transaction(), connection.cursor(row_factory=class_row(Entry)) as cursor:
         return sorted(
             cursor.execute(
-                f"""
-                update ops.outbox set is_owner_told = true
-                where state = 'failed' and not is_owner_told and report <> all(%s)
-                    and last_reply is distinct from %s
-                returning {_COLUMNS}
-                """,  # noqa: S608
+                sql.SQL(
+                    """
+                    update ops.outbox set is_owner_told = true
+                    where state = 'failed' and not is_owner_told and report <> all(%s)
+                        and last_reply is distinct from %s
+                    returning {}
+                    """
+                ).format(_COLUMNS),
                 [list(OPERATIONS), UNSUBSCRIBED],
             ).fetchall(),
             key=lambda entry: entry.outbox_id,
@@ -269,12 +271,14 @@ def entries(
     """The outbox's rows, oldest first, of all or of one report or date."""
     with connection.transaction(), connection.cursor(row_factory=class_row(Entry)) as cursor:
         return cursor.execute(
-            f"""
-            select {_COLUMNS} from ops.outbox
-            where (%(report)s::text is null or report = %(report)s)
-                and (%(as_of_date)s::date is null or as_of_date = %(as_of_date)s)
-            order by outbox_id
-            """,  # noqa: S608
+            sql.SQL(
+                """
+                select {} from ops.outbox
+                where (%(report)s::text is null or report = %(report)s)
+                    and (%(as_of_date)s::date is null or as_of_date = %(as_of_date)s)
+                order by outbox_id
+                """
+            ).format(_COLUMNS),
             {"report": report, "as_of_date": as_of_date},
         ).fetchall()
 
@@ -553,13 +557,15 @@ def _claim(
     """Takes the lease, committed before anything is sent; None where the mail is no longer to be had."""
     with connection.transaction(), connection.cursor(row_factory=class_row(Entry)) as cursor:
         return cursor.execute(
-            f"""
-            update ops.outbox
-            set state = 'sending', attempts = attempts + 1, updated_at = now(),
-                lease_until = now() + make_interval(secs => %s), next_attempt_at = null
-            where outbox_id = %s and attempts = %s and state in ('queued', 'retry', 'uncertain')
-            returning {_COLUMNS}
-            """,  # noqa: S608
+            sql.SQL(
+                """
+                update ops.outbox
+                set state = 'sending', attempts = attempts + 1, updated_at = now(),
+                    lease_until = now() + make_interval(secs => %s), next_attempt_at = null
+                where outbox_id = %s and attempts = %s and state in ('queued', 'retry', 'uncertain')
+                returning {}
+                """
+            ).format(_COLUMNS),
             [patience.lease, outbox_id, so_far],
         ).fetchone()
 
@@ -595,10 +601,12 @@ def _record(connection: psycopg.Connection[Any], entry: Entry, reply: Reply, pat
 def _unsent(connection: psycopg.Connection[Any], wanted: list[int]) -> list[Entry]:
     with connection.transaction(), connection.cursor(row_factory=class_row(Entry)) as cursor:
         return cursor.execute(
-            f"""
-            select {_COLUMNS} from ops.outbox
-            where outbox_id = any(%s) and state not in ('sent', 'sending')
-            order by outbox_id
-            """,  # noqa: S608
+            sql.SQL(
+                """
+                select {} from ops.outbox
+                where outbox_id = any(%s) and state not in ('sent', 'sending')
+                order by outbox_id
+                """
+            ).format(_COLUMNS),
             [wanted],
         ).fetchall()

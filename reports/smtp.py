@@ -82,7 +82,7 @@ def parse_url(url: str) -> Server:
     if not parts.hostname:
         raise ReportError("the URL names no host", where=SETTING, mend=_EXPECTED)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    tls = options.pop("tls", "optional" if _is_loopback(parts.hostname) else "required")
+    tls = options.pop("tls", "optional" if is_loopback(parts.hostname) else "required")
     if tls not in _TLS:
         raise ReportError(
             "the URL's `tls` is neither required nor optional",
@@ -118,7 +118,8 @@ def parse_url(url: str) -> Server:
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine for itself alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -28,6 +28,19 @@ def settings_here() -> Settings:
     return load_settings(os.environ, Path.cwd())
 
 
+def warn_of_reach(host: str, what: str, danger: str) -> None:
+    """Says loudly, on standard error, where ``what`` listens on more than this machine's loopback."""
+    from reports.smtp import is_loopback
+
+    if not is_loopback(host):
+        print(
+            f"WARNING: {what} listens on {host}, so others can reach it: {danger}. "
+            "Put a reverse proxy with TLS and authentication before it (docs/access.md).",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
 def name_and_value(pairs: list[str] | None) -> dict[str, str]:
     """``NAME=VALUE`` pairs of the command line."""
     for pair in pairs or []:

@@ -26,7 +26,7 @@ from orchestration.library.store import Library
 from orchestration.settings import Settings
 
 _SHOWN_DIFF = 200_000  # characters: beyond it a browser helps nobody
-_SECRET = "(set, not shown)"  # noqa: S105 - the words in its place
+_SECRET = "(set, not shown)"  # nosec B105 # noqa: S105 - the words in its place
 
 
 class Page(CustomView):

@@ -398,12 +398,12 @@ def test_a_reverse_proxy_names_who_asks_and_nobody_else_can(site: Site, tmp_path
 
 def test_the_settings_page_tells_no_secret(site: Site, tmp_path: Path) -> None:
     (tmp_path / "prism.yaml").write_text(
-        "sources:\n- {name: a, type: application, url: 'postgresql://u:s3cret@db.example.com/x?password=s3cret'}\n"
-        "- {name: b, type: application, url: 'host=db password=s3cret'}\n"
+        "sources:\n- {name: a, type: application, url: '${A}'}\n- {name: b, type: application, url: '${B}'}\n"
         "alerts:\n  channels: {ops: 'slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ'}\n"
     )
     secrets = {"PRISM_WAREHOUSE_URL": "postgresql://u:s3cret@h/d", "PRISM_SMTP_URL": "smtp://u:s3cret@h",
-               "PRISM_HMAC_KEY": "s3cret"}  # fmt: skip
+               "PRISM_HMAC_KEY": "s3cret", "B": "host=db password=s3cret",
+               "A": "postgresql://u:s3cret@db.example.com/x?password=s3cret"}  # fmt: skip
     text = in_force(load_settings(secrets, tmp_path))
     assert "s3cret" not in text
     assert "TIiajkdnlazkcOXrIdevi7FQ" not in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from orchestration import metadata
+from orchestration import cli, metadata
+from orchestration.console.app import accounts_of
 from orchestration.errors import PrismError
 from orchestration.loading.load import load_source
 from orchestration.loading.retry import retry_rejected
@@ -80,9 +82,8 @@ def write(folder: Path) -> list[dict[str, Any]]:
         {"name": "helicone", "type": "helicone", "path": "d.jsonl"},
         {"name": "otel", "type": "opentelemetry", "path": "e.jsonl", "default_prompt": "p"},
         {"name": "langfuse", "type": "langfuse", "path": "langfuse", "manifests": False},
-        {"name": "app", "type": "application", "url": f"postgresql://ann:{PASSWORD}@127.0.0.1:1/app"},
-        {"name": "proxy", "type": "litellm", "url": f"postgresql://ann:{PASSWORD}@127.0.0.1:1/x",
-         "prompt": {"tag": "prompt:"}},
+        {"name": "app", "type": "application", "url": "${SOURCE}"},
+        {"name": "proxy", "type": "litellm", "url": "${SOURCE}", "prompt": {"tag": "prompt:"}},
     ]  # fmt: skip
 
 
@@ -91,7 +92,8 @@ def test_planted_secrets_are_in_no_payload_log_error_or_metadata(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     (tmp_path / "prism.yaml").write_text(yaml.safe_dump({"sources": write(tmp_path)}))
-    variables = {"PRISM_HOME": "home", "PRISM_SMTP_URL": f"smtp://u:{PASSWORD}@localhost"}
+    variables = {"PRISM_HOME": "home", "PRISM_SMTP_URL": f"smtp://u:{PASSWORD}@localhost",
+                 "SOURCE": f"postgresql://ann:{PASSWORD}@127.0.0.1:1/app"}  # fmt: skip
     settings = load_settings(variables, tmp_path)
     said = [repr(settings)]
     for source in settings.sources:
@@ -115,3 +117,54 @@ def test_planted_secrets_are_in_no_payload_log_error_or_metadata(
     for secret in SECRETS:
         held = [text for text in said if secret in text]
         assert not held, f"{secret} stands in {held[0][:500]}"
+
+
+COMMANDS = [
+    ["doctor"], ["load"], ["load", "--retry-rejected"], ["prompts", "list"], ["enhance", "x"],
+    ["rate", "x", "5"], ["alerts", "list"], ["alerts", "notify"], ["send", "--status"], ["send", "--dry-run"],
+    ["send", "--to", "ann@example.com"], ["report"], ["db", "setup"], ["db", "setup", "--sql"],
+    ["console", "--source", "nowhere"], ["export", "prompts", "--format", "csv"],
+]  # fmt: skip
+
+
+def test_no_command_tells_a_secret_not_even_with_its_traceback(
+    warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    caplog.set_level(logging.DEBUG)
+    (tmp_path / "dkim.pem").write_text(f"-----BEGIN RSA PRIVATE KEY-----\n{PASSWORD}\n")
+    away = f"postgresql://ann:{PASSWORD}@127.0.0.1:1/app"
+    variables = {
+        # this server asks for no password, and takes one
+        "PRISM_WAREHOUSE_URL": f"{warehouse.url}&password={PASSWORD}",
+        "PRISM_DAGSTER_URL": f"{warehouse.dagster_url}&password={PASSWORD}",
+        "PRISM_SMTP_URL": f"smtp://ann:{PASSWORD}@127.0.0.1:1",
+        "PRISM_HMAC_KEY": PASSWORD,
+        "PRISM_DKIM_KEY": str(tmp_path / "dkim.pem"),
+        "PRISM_HOME": str(tmp_path / "home"),
+        "SOURCE": away,
+        "CHAT": f"json://ann:{PASSWORD}@127.0.0.1:1/{PASSWORD}",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    settings = {
+        "sources": [{"name": "app", "type": "application", "url": "${SOURCE}"}],
+        "alerts": {"channels": {"chat": "${CHAT}"}, "routes": [{"to": ["chat"]}]},
+        "reports": {"dkim": {"selector": "prism"}, "recipients": ["ann@example.com"]},
+    }
+    (tmp_path / "prism.yaml").write_text(yaml.safe_dump(settings))
+    accounts_of(load_settings(variables, tmp_path)).put("ann", "admin", PASSWORD)
+    said = []
+    for command in COMMANDS:
+        monkeypatch.setattr("sys.argv", ["prism", "--debug", *command])
+        try:
+            cli.main()
+        except BaseException as error:  # SystemExit, too
+            said.append("".join(traceback.format_exception(error)))
+    assert sum("PrismError" in one for one in said) > 5
+    captured = capfd.readouterr()
+    said += [captured.out, captured.err, caplog.text]
+    said += [path.read_bytes().decode("latin-1") for path in (tmp_path / "home").rglob("*") if path.is_file()]
+    held = [text for text in said if PASSWORD in text]
+    assert not held, held[0][:2000]

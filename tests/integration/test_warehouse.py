@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import stat
 import subprocess
 import sys
+import tempfile
+import traceback
 from pathlib import Path
 
 import pytest
@@ -54,9 +58,26 @@ def test_an_unreachable_server_is_named_without_its_password() -> None:
     assert "s3cret" not in str(caught.value)
 
 
-def test_a_wrong_url_is_one_clear_message() -> None:
-    with pytest.raises(PrismError, match="PRISM_WAREHOUSE_URL: this is not a PostgreSQL URL"):
-        database.connect("not a url", setting="PRISM_WAREHOUSE_URL")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "not a url",
+        "htp://prism:hush@127.0.0.1/d",
+        # a password with a character that would have to be encoded
+        "postgresql://prism:pa@hush@127.0.0.1/d",
+        "postgresql://prism:pa/hush@127.0.0.1/d",
+        "postgresql://prism:pa:hush@127.0.0.1:hush/d",
+    ],
+)
+@pytest.mark.parametrize("variable", ["PRISM_WAREHOUSE_URL", "PRISM_DAGSTER_URL"])
+def test_a_wrong_url_is_one_clear_message_without_it(url: str, variable: str, tmp_path: Path) -> None:
+    settings = load_settings({variable: url}, tmp_path)
+    for call in (warehouses.open_warehouse, warehouses.address):
+        with pytest.raises(PrismError, match=f"{variable}: this is not a PostgreSQL URL") as caught:
+            call(settings)
+        assert "hush" not in "".join(traceback.format_exception(caught.value))
+    with pytest.raises(PrismError, match="this is not a PostgreSQL URL"):
+        database.connect(url, setting=variable)
 
 
 def _use_server(folder: Path, *, keep: bool = False) -> subprocess.Popen[str]:
@@ -114,13 +135,39 @@ def test_a_kept_server_stays_until_it_is_stopped(tmp_path: Path) -> None:
 
 def test_a_folder_too_deep_for_a_socket_gets_a_short_one(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 60) / ("e" * 60) / "postgres"
+    deep.parent.mkdir(parents=True)
+    deep.parents[1].chmod(0o700)
     ours = EmbeddedServer(deep)
     ours.acquire()
+    # as root the server's account passes through, and nobody sees more than before
+    assert stat.S_IMODE(deep.parents[1].stat().st_mode) == (0o701 if os.geteuid() == 0 else 0o700)
+    assert stat.S_IMODE(ours.socket_dir.stat().st_mode) == 0o700
     try:
         with database.connect(ours.url("postgres"), setting="test") as connection:
             assert connection.execute("select 1").fetchone() == (1,)
     finally:
         ours.stop()
+
+
+@pytest.mark.parametrize("kind", ["a link", "of somebody else"])
+def test_a_socket_folder_that_somebody_else_made_is_refused(tmp_path: Path, kind: str) -> None:
+    ours = EmbeddedServer(tmp_path / ("d" * 60) / ("e" * 60) / "postgres")
+    assert ours.socket_dir.parent == Path(tempfile.gettempdir())
+    target = tmp_path / "elsewhere"
+    target.mkdir(mode=0o755)
+    try:
+        if kind == "a link":
+            ours.socket_dir.symlink_to(target)
+        elif os.geteuid() == 0:
+            ours.socket_dir.mkdir()
+            os.chown(ours.socket_dir, 65534, 65534)
+        else:
+            return  # only root can make one
+        with pytest.raises(PrismError, match="somebody else made the folder"):
+            ours.acquire()
+        assert (stat.S_IMODE(target.stat().st_mode), target.stat().st_uid) == (0o755, os.geteuid())
+    finally:
+        ours.socket_dir.unlink() if kind == "a link" else shutil.rmtree(ours.socket_dir, ignore_errors=True)
 
 
 @pytest.mark.debian_postgres

@@ -123,3 +123,15 @@ def test_a_day_counts_once_it_has_ended_in_the_reporting_zone(settings: Settings
 def test_what_sends_mail_by_itself_is_on_by_default(definitions: dg.Definitions, name: str) -> None:
     sensor = definitions.resolve_sensor_def(name)
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+
+
+@pytest.mark.parametrize(
+    "told", [{"dbt_cli": {"config": {"dbt_executable": "/bin/sh"}}}, {"prism": {"config": {"home": "/"}}}]
+)
+def test_no_run_may_say_which_program_it_calls_or_what_it_works_on(
+    definitions: dg.Definitions, told: dict[str, object]
+) -> None:
+    nightly = definitions.resolve_job_def("nightly")
+    assert dg.validate_run_config(nightly)
+    with pytest.raises(dg.DagsterInvalidConfigError):
+        dg.validate_run_config(nightly, {"resources": told})

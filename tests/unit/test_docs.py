@@ -85,3 +85,14 @@ def test_every_example_of_the_settings_is_understood(page: str, block: str, tmp_
     variables = dict.fromkeys(re.findall(r"\$\{(\w+)\}", block), "postgresql://reader@localhost/app")
     variables |= {name: "json://localhost" for name in variables if "SLACK" in name}
     assert load_settings(variables, tmp_path).config.model_fields_set
+
+
+def test_every_test_that_the_threat_model_names_is_there() -> None:
+    page = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\btest_\w+(?!\.py)\b", page))
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    there = {
+        name for path in files for name in re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 50
+    assert named - there - {path.stem for path in files} == set()

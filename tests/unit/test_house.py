@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -135,3 +136,20 @@ print(seen)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("lock", sorted(ROOT.glob("requirements*.lock")), ids=lambda path: path.name)
+def test_every_dependency_is_locked_with_its_hashes_and_names_no_registry(lock: Path) -> None:
+    text = re.sub(r" *\\\n *", " ", lock.read_text(encoding="utf-8"))
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    assert len(lines) > 100
+    one = r"[a-z0-9._-]+(\[[a-z0-9,-]+\])?==[^ ;]+( ; [^#@]+?)?( --hash=sha256:[0-9a-f]{64})+"
+    assert [line for line in lines if not re.fullmatch(one, line)] == []
+    assert "://" not in text
+
+
+def test_nothing_is_installed_but_what_is_locked() -> None:
+    made = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", "")
+    installs = [part for part in re.split(r"&&|\n", made) if "pip install" in part]
+    assert len(installs) == 4
+    assert all("--require-hashes" in part or "--no-deps" in part for part in installs)

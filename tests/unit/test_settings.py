@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import traceback
 from pathlib import Path
 
 import pytest
@@ -135,12 +136,36 @@ sources:
         ("sources: [{name: a, type: helicone, path: x, prices: maybe}]", r"sources\[0\].prices: "),
         ("- just\n- a list", "the settings must be keys with values"),
         ("timezone: [", "this is not valid YAML"),
+        (
+            "sources: [{name: a, type: application, url: 'postgresql://a:hush@h/d'}]",
+            r"sources\[0\].url holds a password",
+        ),
+        (
+            "sources: [{name: a, type: application, url: 'postgresql://h/d?user=a&password=hush'}]",
+            r"sources\[0\].url holds a password",
+        ),
+        (
+            "sources: [{name: a, type: application, url: 'host=h password=hush'}]",
+            r"sources\[0\].url holds a password",
+        ),
+        ("alerts: {channels: {ops: 'json://a:hush@h'}}", "alerts.channels.ops holds a password"),
+        ("sources:\n- url: 'postgresql://a:hush@h\n  name: [", "line 3, column"),
     ],
 )
 def test_what_is_wrong_is_refused_with_the_keys_path(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(PrismError, match=message) as caught:
         read(tmp_path, text)
     assert "prism.yaml" in str(caught.value)
+    # nor in a traceback (--debug)
+    assert "hush" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_password_alone_may_come_from_the_environment(tmp_path: Path) -> None:
+    url = "postgresql://reader:${PASS}@h/d"
+    settings = read(tmp_path, f"sources: [{{name: a, type: application, url: '{url}'}}]", PASS="hush")
+    (source,) = settings.sources
+    assert isinstance(source, ApplicationSource)
+    assert source.url == "postgresql://reader:hush@h/d"
 
 
 def test_a_missing_variable_is_named(tmp_path: Path) -> None:

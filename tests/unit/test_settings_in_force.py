@@ -13,12 +13,13 @@ def test_readers_see_the_settings_and_never_a_secret(tmp_path: Path) -> None:
         """
 timezone: Europe/Berlin
 sources:
-  - {name: prism, type: application, url: "postgresql://reader:sesame@db.example.com/app"}
+  - {name: prism, type: application, url: "${SOURCE}"}
   - {name: logs, type: files, path: landing/*.csv, prices: true, usage_id: line}
 reports: {recipients: [team@example.com], schedule: "0 4 * * *"}
 """
     )
-    environment = {"PRISM_SMTP_URL": "smtp://me:sesame@mail.example.com", "PRISM_HMAC_KEY": "sesame"}
+    environment = {"PRISM_SMTP_URL": "smtp://me:sesame@mail.example.com", "PRISM_HMAC_KEY": "sesame",
+                   "SOURCE": "postgresql://reader:sesame@db.example.com/app"}  # fmt: skip
     shown = in_force(load_settings(environment, tmp_path), 180_003)
     values = {setting.key or setting.label: setting.value for setting in shown}
     assert values["timezone"] == "Europe/Berlin"
