@@ -15,6 +15,9 @@ install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --req
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 endif
 
+# whole files to each of two, in the order of their names: the many short ones of tests/unit come last
+WORKERS := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 .PHONY: run test test-long lint audit types lock clean help
 
 run: $(VENV)/.run ## set up, fill with sample data where no source is configured, run the nightly job
@@ -22,10 +25,10 @@ run: $(VENV)/.run ## set up, fill with sample data where no source is configured
 	$(BIN)/prism run
 
 test: $(VENV)/.test ## set up, then the test suite
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 
 test-long: $(VENV)/.test ## the long trials: whole nights on a real log, random histories
-	$(BIN)/python -m pytest -m long --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m long $(WORKERS) $(PYTEST_ARGS)
 
 lint: $(VENV)/.test ## ruff, bandit and sqlfluff
 	$(BIN)/ruff check .

@@ -34,8 +34,9 @@ def run_dbt(
     with patch.dict(os.environ, {**libpq, **session_options(libpq["PRISM_DBT_ROLE"])}):
         given = dict(vars or {})
         # the schema is decided when the project is parsed, all other variables when a model is compiled
-        manifest = _manifest(warehouse.url, given.get("marts_schema", "marts"))
-        result = _invoke(arguments, given, manifest.deepcopy())
+        manifest = _manifest(given.get("marts_schema", "marts")).deepcopy()
+        _move(manifest, libpq["PGDATABASE"])
+        result = _invoke(arguments, given, manifest)
     if check and not result.success:
         raise AssertionError(f"dbt {' '.join(arguments)} failed: {failures(result) or result.exception}")
     return result
@@ -52,14 +53,22 @@ def failures(result: dbtRunnerResult) -> dict[str, str]:
 
 
 @functools.cache
-def _manifest(warehouse_url: str, marts_schema: str) -> Manifest:
-    """The project as parsed for a warehouse, whose name it holds: parsing takes longer than most builds."""
+def _manifest(marts_schema: str) -> Manifest:
+    """The project as parsed for whichever warehouse was first: parsing takes longer than most builds."""
     result = _invoke(["parse"], {"marts_schema": marts_schema}, None)
     if not isinstance(result.result, Manifest):
         raise AssertionError(f"dbt parse failed: {result.exception}")
     # a run reads the selectors from the project; with them dbt can't copy its own manifest
     result.result.selectors = {}
     return result.result
+
+
+def _move(manifest: Manifest, database: str) -> None:
+    """Writes the warehouse's name into a parsed project, which holds that of another."""
+    for node in (*manifest.nodes.values(), *manifest.sources.values()):
+        node.database = database
+        if node.relation_name is not None:
+            node.relation_name = f'"{database}".{node.relation_name.split(".", 1)[1]}'
 
 
 def _invoke(
