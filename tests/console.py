@@ -16,11 +16,13 @@ from orchestration.warehouse import Warehouse
 
 PASSWORD = "a quiet harbour"
 HOSTILE = "<script>window.hacked=1</script>\"'><img src=x onerror=window.hacked=1>{{ 7*7 }}"
-ALERT = "a1" * 16
+# Alerts by the prompt that they are of.
+ALERTS = {"triage": "a1" * 16, "refund": "c3" * 16, HOSTILE: "b2" * 16}
+ALERT = ALERTS["triage"]
 
 
 def fill(warehouse: Warehouse) -> None:
-    """The library in schema ``app``, and the one mart that alerts are read from."""
+    """The library in schema ``app``, and of the marts as much as the console reads, granted as dbt does."""
     with warehouse.connect() as connection:
         create_tables(connection, "app")
         connection.execute("insert into app.agents (name) values ('desk')")
@@ -35,8 +37,20 @@ def fill(warehouse: Warehouse) -> None:
             )
             """
         )
+        connection.execute(
+            """
+            create table marts.prompts (prompt_id text, last_used_at timestamptz);
+            create table marts.prompt_performance_summary (
+                prompt_id text, period text, as_of_date date, usage_count int, outcome_count int,
+                success_count int, success_rate float8, success_rate_low float8, success_rate_high float8,
+                average_rating float8, average_response_time_ms float8, cost_per_use numeric, health text
+            );
+            grant usage on schema marts to prism_reporter;
+            grant select on all tables in schema marts to prism_reporter;
+            """
+        )
         day = datetime.now(UTC).date()
-        for alert_id, name in ((ALERT, "triage"), ("b2" * 16, HOSTILE)):
+        for name, alert_id in ALERTS.items():
             connection.execute(
                 "insert into marts.performance_alerts values"
                 " (%s, 'high', 'poor_success_rate', null, %s, 'support', null, 'month', 0.5, 0.7, 40,"
@@ -71,4 +85,12 @@ def made(settings: Settings, warehouse: Warehouse) -> ASGIApp:
                 by="maker@example.com",
             )  # fmt: skip
         library.create({"name": HOSTILE, "description": HOSTILE, "domain": "odd"}, by=HOSTILE)
+        refund = library.get("refund").id
+    with warehouse.connect() as connection:
+        connection.execute("insert into marts.prompts values (%s, '2026-11-20 10:00Z')", [refund])
+        connection.execute(
+            "insert into marts.prompt_performance_summary values"
+            " (%s, 'month', '2026-11-21', 240, 200, 180, 0.9, 0.851, 0.934, 4.25, 900, 0.0031, 'healthy')",
+            [refund],
+        )
     return build(House(settings, warehouse))

@@ -138,19 +138,24 @@ class Chosen:
 
 @contextmanager
 def opened(source: str | None, *, figures: bool = False) -> Iterator[tuple[Library, Figures | None]]:
-    """The library, and the marts' figures where they are asked for and built."""
+    """The library, and the marts' figures where they are asked for and built.
+
+    The library is opened as the user that its own URL names. The warehouse is opened only where it is needed:
+    for figures, which the reporter reads, and where the library lies in it.
+    """
     from orchestration import roles, warehouse
     from orchestration.library.metrics import read_figures
-    from orchestration.library.open import open_library
+    from orchestration.library.open import application, open_library
 
     settings = settings_here()
-    house = warehouse.open_warehouse(settings)
-    warehouse.setup(house)
-    found = None
-    if figures:
-        with house.acting_as(roles.REPORTER).connect() as connection:
-            period = settings.config.reports.default_period
-            found = read_figures(connection, period, settings.config.timezone)
+    house, found = None, None
+    if figures or application(settings, source).url is None:
+        house = warehouse.open_warehouse(settings)
+        warehouse.setup(house)
+        if figures:
+            with house.acting_as(roles.REPORTER).connect() as connection:
+                period = settings.config.reports.default_period
+                found = read_figures(connection, period, settings.config.timezone)
     with open_library(settings, house, source) as library:
         yield library, found
 
@@ -317,17 +322,35 @@ def edit_command(
 
 
 @prompts.command("duplicate")
+@choosing(without=["keys"])
 def duplicate_command(
-    prompt: Key,
-    name: Annotated[str, typer.Argument(help="The copy's name.", metavar="NAME")],
+    chosen: Chosen,
+    prompt: Annotated[str | None, typer.Argument(help="A prompt's name or id, with NAME.")] = None,
+    name: Annotated[str | None, typer.Argument(help="The copy's name.")] = None,
+    suffix: Annotated[
+        str | None, typer.Option(help="Of all that fit: what their copies' names have behind.")
+    ] = None,
     by: By = None,
     why: Why = None,
     dry_run: DryRun = False,
+    yes: Yes = False,
     source: Source = None,
 ) -> None:
-    """Makes a draft like a prompt, without its agents."""
-    with opened(source) as (library, _):
-        _tell(library.duplicate(prompt, name, by=_who(by), why=why, dry_run=dry_run))
+    """Makes drafts like a prompt, or like all that fit, without their agents."""
+    one, many = prompt is not None and name is not None, prompt is None and bool(suffix)
+    if one == many or (one and suffix is not None):
+        raise PrismError(
+            "say a prompt and the copy's name, or a filter and --suffix",
+            where="prism prompts duplicate",
+            mend="prism prompts duplicate refund refund-2; prism prompts duplicate --domain x --suffix ' v2'",
+        )
+    with opened(source, figures=chosen.wanted.needs_figures) as (library, figures):
+        if prompt is not None and name is not None:
+            _tell(library.duplicate(prompt, name, by=_who(by), why=why, dry_run=dry_run))
+            return
+        found = chosen.prompts(library, figures)
+        planned = library.duplicate_all(found, suffix or "", by="", dry_run=True)
+        _carry_out(library, planned, "duplicate", chosen, by=_who(by), why=why, dry_run=dry_run, yes=yes)
 
 
 @prompts.command("archive")

@@ -173,10 +173,12 @@ class Attempts:
 
 
 class AuditLog:
-    """Sign-ins and refusals, a JSON line each, in a file of mode 0600.
+    """Sign-ins, what was done and what was refused, a JSON line each, in a file of mode 0600.
 
-    What is changed is on record elsewhere: ``prompt_changes`` and ``ops.alert_actions``.
+    What a change was is on record elsewhere: ``prompt_changes`` and ``ops.alert_actions``.
     """
+
+    _READ = 1 << 18  # bytes of its end
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -188,3 +190,24 @@ class AuditLog:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+    def latest(self, limit: int) -> list[dict[str, str]]:
+        """The newest lines, the latest first; what is no line of it is left out."""
+        try:
+            with self.path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - self._READ))
+                lines = file.read().splitlines()
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in reversed(lines):
+            try:
+                told = json.loads(line)
+            except ValueError:  # where the file was cut, or its beginning left out
+                continue
+            if isinstance(told, dict):
+                found.append({str(name): str(value) for name, value in told.items()})
+            if len(found) == limit:
+                break
+        return found

@@ -12,12 +12,14 @@ from starlette_admin import StringField, TextAreaField, row_action
 from starlette_admin.exceptions import ActionFailed
 from starlette_admin.fields import BaseField
 from starlette_admin.flash import flash
+from starlette_admin.types import RowActionsPosition
 from starlette_admin.views import BaseModelView
 
 from orchestration.alerting import actions as alerting
 from orchestration.alerting.actions import Alert
 from orchestration.console.guard import allowed, user_of
 from orchestration.console.house import House, told
+from orchestration.console.prompts import LINK, PILL
 from orchestration.errors import PrismError
 
 _NOTE = (
@@ -41,19 +43,21 @@ class AlertView(BaseModelView):
     page_size = 25
     page_size_options = (25, 100, 500)
     column_visibility = False
+    row_actions_position = RowActionsPosition.AFTER_COLUMNS
+    row_click_navigate = False
     exporters = ()
     importers = ()
     list_template = "console/alerts.html"
     detail_template = "console/alert.html"
-    row_actions = ("view", "acknowledge", "snooze", "assign", "resolve")
+    row_actions = ("acknowledge", "snooze", "assign", "resolve")
     actions = ()
     sortable_fields = ("prompt_name", "domain", "first_detected_on")
     fields = (
         _field("alert_id", "Id", exclude_from_list=True),
-        _field("severity"),
-        _field("state"),
-        _field("prompt_name", "Prompt"),
-        _field("rule"),
+        _field("severity", **PILL),
+        _field("state", **PILL),
+        _field("prompt_name", "Prompt", list_template=LINK),
+        _field("rule", getter=lambda _request, alert: alert.rule.replace("_", " ")),
         TextAreaField("message", searchable=False),
         _field("domain"),
         _field("owner", exclude_from_list=True),
@@ -79,8 +83,17 @@ class AlertView(BaseModelView):
     def can_delete(self, request: Request) -> bool:
         return False
 
+    def can_import(self, request: Request) -> bool:
+        return False
+
+    def can_export(self, request: Request) -> bool:
+        return False
+
+    async def is_action_allowed(self, request: Request, name: str) -> bool:
+        return False
+
     async def is_row_action_allowed(self, request: Request, name: str) -> bool:
-        return allowed(request, "viewer" if name == "view" else "editor")
+        return name in self.row_actions and allowed(request, "editor")
 
     def states(self) -> Sequence[str]:
         """For the list's template."""
@@ -118,6 +131,8 @@ class AlertView(BaseModelView):
     ) -> list[Alert]:  # fmt: skip
         rows = list(await self._rows(request))
         for name, direction in reversed(sorts or ()):
+            if name == self.pk_attr:  # it was not asked for; the worst come first
+                continue
             rows.sort(key=lambda row: str(getattr(row, name) or ""), reverse=direction == "desc")
         return rows[skip : skip + limit] if limit > 0 else rows[skip:]
 

@@ -12,16 +12,24 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
-from starlette_admin import BaseAdmin, DefaultTheme, Link, TablerSettings
+from starlette_admin import BaseAdmin, DefaultTheme, TablerSettings
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from orchestration.console.accounts import Accounts, AuditLog
 from orchestration.console.alerts import AlertView
 from orchestration.console.guard import Headers, Peer, Provider, WithNonce
 from orchestration.console.house import House
-from orchestration.console.pages import Bulk, Enhance, History, SettingsPage, Start
+from orchestration.console.pages import (
+    Audit,
+    Bulk,
+    Enhance,
+    History,
+    ReportFiles,
+    Reports,
+    SettingsPage,
+    Start,
+)
 from orchestration.console.prompts import PromptView
 from orchestration.settings import Settings
 
@@ -53,13 +61,15 @@ def build(house: House) -> ASGIApp:
         secret_key=key,
         timezone_config=None,
     )
-    for view in (PromptView(house), AlertView(house), Enhance(house), History(house), Bulk(house)):
+    # inside the gate like every page
+    admin.routes.insert(
+        0, Mount("/reports", ReportFiles(directory=settings.reports_dir, html=True), name="reports")
+    )
+    for view in (
+        PromptView(house), AlertView(house), Enhance(house), History(house), Bulk(house), Reports(house),
+        Audit(house, log), SettingsPage(house),
+    ):  # fmt: skip
         admin.add_view(view)
-    admin.add_link(Link(menu_label="Reports", icon="fa fa-chart-line", url="/reports/"))
-    admin.add_view(SettingsPage(house))
-    # inside the gate like every page; a link that leads out of the folder is not followed
-    reports = StaticFiles(directory=settings.reports_dir, html=True)
-    admin.routes.insert(0, Mount("/reports", reports, name="reports"))
     https = settings.config.console.https
     app = Starlette(
         middleware=[

@@ -29,8 +29,10 @@ from orchestration.settings import Console
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # What needs more than an editor: actions by name, pages by the beginning of their path.
-ADMIN_ACTIONS = frozenset({"delete", "archive_all"})
-_ADMIN_PATHS = ("/bulk", "/history/undo")
+ADMIN_ACTIONS = frozenset({"delete", "in_bulk"})
+_ADMIN_PATHS = ("/bulk", "/history/undo", "/audit", "/settings")
+# What of an address the audit log keeps: which action, of what.
+_LOGGED = ("name", "pk")
 # What a viewer may send: it changes nothing but their own session.
 _OPEN_PATHS = ("/logout", "/enhance")
 # The one inline handler of starlette-admin's templates that our pages have: the page size in a list's footer.
@@ -58,6 +60,12 @@ def allowed(request: Request, role: str) -> bool:
     """Whether the one who asks has that role or a higher one."""
     user = getattr(request.state, "admin_user", None)
     return isinstance(user, User) and user.may(role)
+
+
+def note_down(request: Request, **facts: str | int | None) -> None:
+    """Has the audit log say this, too, of what is being done; ``why_not``: that it was not."""
+    known = {name: str(fact)[:500] for name, fact in facts.items() if fact is not None}
+    request.state.facts = {**getattr(request.state, "facts", {}), **known}
 
 
 def role_needed(method: str, path: str, query: Mapping[str, str]) -> str:
@@ -123,21 +131,31 @@ class Provider(AuthProvider):
 
 
 class Gate(AuthMiddleware):
-    """Nobody passes who is not signed in, and nobody does what their role may not."""
+    """Nobody passes who is not signed in or may not do this; what is done is on record."""
+
+    def __init__(self, app: ASGIApp, provider: Provider) -> None:
+        super().__init__(app, provider)
+        self._log = provider.log
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         async def checked(request: Request) -> Response:
-            if not request.state.is_anonymous:
-                path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-                needed = role_needed(request.method, path, request.query_params)
-                user = user_of(request)
-                if not user.may(needed):
-                    assert isinstance(self.provider, Provider)
-                    self.provider.log.write(
-                        "refused", user.username, address_of(request), path=path, needs=needed
-                    )
-                    return PlainTextResponse(f"This needs the role {needed}; yours is {user.role}.", 403)
-            return await call_next(request)
+            if request.state.is_anonymous:
+                return await call_next(request)
+            path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+            needed = role_needed(request.method, path, request.query_params)
+            user, address = user_of(request), address_of(request)
+            asked = {
+                name: request.query_params[name][:200] for name in _LOGGED if name in request.query_params
+            }
+            if not user.may(needed):
+                self._log.write("refused", user.username, address, path=path, **asked, needs=needed)
+                return PlainTextResponse(f"This needs the role {needed}; yours is {user.role}.", 403)
+            response = await call_next(request)
+            if request.method not in SAFE and path != "/logout":  # which the provider puts on record
+                facts = getattr(request.state, "facts", {})
+                event = "done" if response.status_code < 400 and "why_not" not in facts else "not done"
+                self._log.write(event, user.username, address, path=path, **asked | facts)
+            return response
 
         return await super().dispatch(request, checked)
 
@@ -155,11 +173,7 @@ class Headers(BaseHTTPMiddleware):
             return PlainTextResponse("This form comes from another site.", 403)
         response = await call_next(request)
         headers = response.headers
-        if request.url.path.startswith("/reports/"):
-            # a report brings its own policy, stricter in what it loads
-            headers["Content-Security-Policy"] = "frame-ancestors 'none'; form-action 'none'; base-uri 'none'"
-        else:
-            headers["Content-Security-Policy"] = policy(nonce)
+        headers.setdefault("Content-Security-Policy", policy(nonce))
         headers["X-Content-Type-Options"] = "nosniff"
         headers["Referrer-Policy"] = "same-origin"
         headers["Cross-Origin-Opener-Policy"] = "same-origin"

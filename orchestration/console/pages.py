@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
 from starlette_admin import CustomView
 from starlette_admin.flash import flash
 from starlette_admin.routing import route
 
-from orchestration.console.guard import allowed, user_of
-from orchestration.console.house import House, told
-from orchestration.console.prompts import filter_form, filter_of
+from orchestration.console.accounts import AuditLog
+from orchestration.console.guard import allowed, note_down, user_of
+from orchestration.console.house import House, told, unix, why_of
+from orchestration.console.prompts import Given, filter_form, filter_of
 from orchestration.errors import PrismError
 from orchestration.library.enhance import Enhancement, Enhancer
 from orchestration.library.metrics import Figures
@@ -25,6 +28,7 @@ from orchestration.library.prompts import FIELDS, LISTS, TEXTS, ChangeSet, Promp
 from orchestration.library.store import Library
 from orchestration.settings import Settings
 
+_SHOWN_LINES = 500  # of the audit log
 _SHOWN_DIFF = 200_000  # characters: beyond it a browser helps nobody
 _SECRET = "(set, not shown)"  # nosec B105 # noqa: S105 - the words in its place
 
@@ -88,7 +92,7 @@ class Enhance(Page):
             if request.method != "POST":
                 return agents, None
             return agents, Enhancer(library, figures).enhance(
-                re.sub("\r\n?", "\n", given["text"]),
+                unix(given["text"]),
                 prompt=given["prompt"].strip() or None,
                 agent=given["agent"] or None,
                 values=_values(given["values"]),
@@ -101,6 +105,9 @@ class Enhance(Page):
         except PrismError as refused:
             agents = await self._house.library(lambda library: library.agents())
             error = str(refused)
+            note_down(request, why_not=refused.what)
+        if result is not None:
+            note_down(request, prompt=result.prompt.name, usage_id=result.usage_id)
         return self.render(
             request, 422 if error else 200, given=given, agents=agents, result=result, error=error,
             may_record=allowed(request, "editor"),
@@ -114,8 +121,10 @@ class Enhance(Page):
             number = int(rating) if rating.isdecimal() else 0
             await self._house.library(lambda library: library.rate(usage_id, number))
         except PrismError as error:
+            note_down(request, why_not=error.what)
             flash(request, told(error), "error")
         else:
+            note_down(request, usage_id=usage_id, rating=number)
             flash(request, f"Rated {number}.", "success")
         return RedirectResponse(request.url_for("console:enhance"), 303)
 
@@ -130,7 +139,7 @@ def _values(text: str) -> dict[str, str]:
 
 
 class Bulk(Page):
-    """One change of all prompts that fit a filter: first its diff, then the change itself."""
+    """One change of all prompts that fit a filter or were selected: first its diff, then the change."""
 
     menu_label = "Bulk change"
     icon = "fa fa-layer-group"
@@ -141,64 +150,91 @@ class Bulk(Page):
 
     @route("", methods=["GET", "POST"])
     async def index(self, request: Request) -> Response:
-        form = await request.form() if request.method == "POST" else request.query_params
-        given = {name: str(value) for name, value in form.items() if name != "csrftoken"}
+        form: Given = await request.form() if request.method == "POST" else request.query_params
         planned: ChangeSet | None = None
         error = ""
         if request.method == "POST":
             figures = await self._house.figures()
             try:
                 by = user_of(request).username
-                planned = await self._house.library(lambda library: _plan(library, given, figures, by))
+                planned = await self._house.library(lambda library: _carried_out(library, form, figures, by))
             except PrismError as refused:
                 error = str(refused)
-            if planned is not None and planned.change_id is not None:
+                note_down(request, why_not=refused.what)
+            if planned is not None:
                 number = len(planned.changes)
-                flash(request, f"Change {planned.change_id}: {number:,} prompts are changed.", "success")
-                return RedirectResponse(request.url_for("console:history"), 303)
+                note_down(
+                    request, kind=str(form.get("kind")), prompts=number, change=planned.change_id,
+                    only=None if planned.change_id else "dry run",
+                )  # fmt: skip
+                if planned.change_id is not None:
+                    flash(request, f"Change {planned.change_id}: {number:,} prompts are changed.", "success")
+                    return RedirectResponse(request.url_for("console:history"), 303)
         diff = planned.diff() if planned else ""
         return self.render(
-            request, 422 if error else 200, given=given, filter=filter_form(given), error=error,
+            request, 422 if error else 200, given=form, filter=filter_form(form), error=error,
             fields=[name for name in FIELDS if name not in ("name", *LISTS)], planned=planned,
             diff=diff[:_SHOWN_DIFF], cut=len(diff) > _SHOWN_DIFF, digest=_digest(diff),
         )  # fmt: skip
 
 
-def _plan(library: Library, given: Mapping[str, str], figures: Figures | None, by: str) -> ChangeSet:
+def _carried_out(library: Library, given: Given, figures: Figures | None, by: str) -> ChangeSet:
     """The plan; written where it is the very one whose diff was seen."""
     wanted = filter_of(given)
     if wanted.is_empty and not given.get("all"):
         raise PrismError("a bulk change needs a filter", where="bulk", mend="Or say that all are meant.")
-    why = given.get("why") or None
-    planned = library.bulk(library.find(wanted, figures), _change(given), by=by, dry_run=True)
-    seen = given.get("digest")
+    action, planned = _plan(library, library.find(wanted, figures), given)
     if not given.get("apply") or not planned.changes:
         return planned
-    if seen != _digest(planned.diff()):
+    if given.get("digest") != _digest(planned.diff()):
         raise PrismError(
             "the library has changed since this was planned", where="bulk", mend="Look at the diff anew."
         )
-    return library.apply(planned, "edit", by=by, why=why)
+    return library.apply(planned, action, by=by, why=why_of(given))
 
 
-def _change(given: Mapping[str, str]) -> Callable[[Prompt], Mapping[str, Any]]:
-    """What a form says is to be done to each prompt. Raises :class:`PrismError`."""
-    kind, value = given.get("kind"), re.sub("\r\n?", "\n", given.get("value", ""))
-    if kind == "set" and given.get("field") in FIELDS:
-        return lambda _: {given["field"]: value}
-    if kind == "replace" and given.get("old"):
-        old = re.sub("\r\n?", "\n", given["old"])
+def _plan(library: Library, chosen: Sequence[Prompt], given: Given) -> tuple[str, ChangeSet]:
+    """What a form says is to be done to the prompts, behind what its record calls that.
+
+    Raises :class:`PrismError` where the form lacks something.
+    """
+    field = str(given.get("field"))
+    value, old, suffix = (unix(given.get(name)) for name in ("value", "old", "suffix"))
+    action, change = "edit", _change(str(given.get("kind")), field, value, old)
+    match given.get("kind"):
+        case "add_agent" if value:
+            action, planned = "map", library.map(chosen, [value], by="", dry_run=True)
+        case "remove_agent" if value:
+            action, planned = "unmap", library.unmap(chosen, [value], by="", dry_run=True)
+        case "duplicate" if suffix:
+            action, planned = "duplicate", library.duplicate_all(chosen, suffix, by="", dry_run=True)
+        case "archive":
+            action, planned = "archive", library.archive(chosen, by="", dry_run=True)
+        case "delete":
+            action, planned = "delete", library.delete(chosen, by="", dry_run=True)
+        case _ if change is not None:
+            planned = library.bulk(chosen, change, by="", dry_run=True)
+        case _:
+            raise PrismError(
+                "this change lacks what it needs", where="bulk", mend="Fill in the fields of its kind."
+            )
+    return action, planned
+
+
+def _change(kind: str, field: str, value: str, old: str) -> Callable[[Prompt], Mapping[str, Any]] | None:
+    """The change of each prompt's fields; none where it is another kind, or lacks something."""
+    if kind == "set" and field in FIELDS:
+        return lambda _: {field: value}
+    if kind == "replace" and old:
         names = (*TEXTS, "prompt_starter")
         return lambda prompt: {
             name: text.replace(old, value) for name in names if (text := getattr(prompt, name)) is not None
         }
-    if kind in ("add_tag", "add_agent") and value:
-        name = "compliance_tags" if kind == "add_tag" else "agents"
-        return lambda prompt: {name: tuple(dict.fromkeys([*getattr(prompt, name), value]))}
-    if kind in ("remove_tag", "remove_agent") and value:
-        name = "compliance_tags" if kind == "remove_tag" else "agents"
-        return lambda prompt: {name: tuple(one for one in getattr(prompt, name) if one != value)}
-    raise PrismError("this change lacks what it needs", where="bulk", mend="Fill in the fields of its kind.")
+    if kind == "add_tag" and value:
+        return lambda prompt: {"compliance_tags": list(dict.fromkeys([*prompt.compliance_tags, value]))}
+    if kind == "remove_tag" and value:
+        return lambda prompt: {"compliance_tags": [one for one in prompt.compliance_tags if one != value]}
+    return None
 
 
 def _digest(diff: str) -> str:
@@ -228,7 +264,7 @@ class History(Page):
         """Takes back a whole change."""
         change = str((await request.form()).get("change") or "")
         number = int(change) if change.isdecimal() and len(change) < 10 else 0
-        return await self._taken_back(request, lambda library, by: library.undo(number, by=by))
+        return await self._taken_back(request, lambda library, **more: library.undo(number, **more))
 
     @route("/revert", methods=["POST"])
     async def revert(self, request: Request) -> Response:
@@ -236,18 +272,67 @@ class History(Page):
         form = await request.form()
         key, version = str(form.get("prompt") or ""), str(form.get("version") or "")
         number = int(version) if version.isdecimal() and len(version) < 10 else 0
-        return await self._taken_back(request, lambda library, by: library.revert(key, number, by=by))
+        return await self._taken_back(request, lambda library, **more: library.revert(key, number, **more))
 
-    async def _taken_back(self, request: Request, work: Callable[[Library, str], ChangeSet]) -> Response:
-        by = user_of(request).username
+    async def _taken_back(self, request: Request, work: Callable[..., ChangeSet]) -> Response:
+        by, why = user_of(request).username, why_of(await request.form())
         try:
-            done = await self._house.library(lambda library: work(library, by))
+            done = await self._house.library(lambda library: work(library, by=by, why=why))
         except PrismError as error:
+            note_down(request, why_not=error.what)
             flash(request, told(error), "error")
         else:
+            note_down(request, change=done.change_id)
             outcome = f"Change {done.change_id}" if done.change_id else "Nothing differs, so nothing was done"
             flash(request, " ".join([f"{outcome}.", *done.notes])[:1000], "success")
         return RedirectResponse(request.url_for("console:history"), 303)
+
+
+class Reports(Page):
+    """The rendered reports; before there is one, how it is made."""
+
+    menu_label = "Reports"
+    icon = "fa fa-chart-line"
+    path = "/reports/"
+    template = "console/reports.html"
+
+    @route("/", name="all-reports")
+    async def index(self, request: Request) -> Response:
+        if (self._house.settings.reports_dir / "index.html").is_file():
+            return RedirectResponse(request.url_for("console:reports", path="index.html"), 303)
+        return self.render(request, place=self._house.settings.reports_dir)
+
+
+class ReportFiles(StaticFiles):
+    """The files of the reports: a link that leads out of the folder is not followed."""
+
+    # a report brings its own policy, stricter in what it loads
+    _POLICY = "frame-ancestors 'none'; form-action 'none'; base-uri 'none'"
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Content-Security-Policy"] = self._POLICY
+        return response
+
+
+class Audit(Page):
+    """Who signed in, what was done and what was refused."""
+
+    menu_label = "Audit log"
+    icon = "fa fa-list-check"
+    path = "/audit"
+    route_name = "audit"
+    template = "console/audit.html"
+    needs = "admin"
+
+    def __init__(self, house: House, log: AuditLog) -> None:
+        super().__init__(house)
+        self._log = log
+
+    @route("")
+    async def index(self, request: Request) -> Response:
+        lines = await run_in_threadpool(self._log.latest, _SHOWN_LINES)
+        return self.render(request, lines=lines, file=self._log.path)
 
 
 class SettingsPage(Page):

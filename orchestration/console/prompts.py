@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
+from urllib.parse import urlencode
 
+from starlette.datastructures import ImmutableMultiDict, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 from starlette_admin import (
     BaseField,
     EnumField,
@@ -21,10 +23,11 @@ from starlette_admin import (
 from starlette_admin.actions import ActionSelection
 from starlette_admin.exceptions import ActionFailed, FormValidationError
 from starlette_admin.flash import flash
+from starlette_admin.types import RowActionsPosition
 from starlette_admin.views import BaseModelView
 
-from orchestration.console.guard import allowed, user_of
-from orchestration.console.house import House, told
+from orchestration.console.guard import allowed, note_down, user_of
+from orchestration.console.house import House, told, unix, why_of
 from orchestration.errors import PrismError
 from orchestration.library.metrics import PromptFigures
 from orchestration.library.prompts import (
@@ -32,6 +35,7 @@ from orchestration.library.prompts import (
     FIELDS,
     LISTS,
     STATUSES,
+    ChangeSet,
     Event,
     Filter,
     InvalidPromptError,
@@ -65,13 +69,19 @@ class Row:
         return getattr(self.prompt if hasattr(self.prompt, name) else self.figures, name)
 
 
-def filter_of(given: Mapping[str, Any]) -> Filter:
+# The names under which a form or an address says a filter.
+FILTER_NAMES = ("key", "q", *_TEXTS_OF_FILTER, *_CHOICES_OF_FILTER, "unused_since")
+Given = ImmutableMultiDict[str, Any]
+
+
+def filter_of(given: Given) -> Filter:
     """The filter that a form or an address says. Raises :class:`PrismError` for a day that is none."""
     values: dict[str, Any] = {
         name: str(given[name]).strip() or None
         for name in (*_TEXTS_OF_FILTER, *_CHOICES_OF_FILTER)
         if given.get(name)
     }
+    values["keys"] = tuple(str(key) for key in given.getlist("key"))
     if search := str(given.get("q") or "").strip():
         values["search"] = search
     if day := str(given.get("unused_since") or "").strip():
@@ -82,14 +92,26 @@ def filter_of(given: Mapping[str, Any]) -> Filter:
     return Filter(**values)
 
 
-def filter_form(given: Mapping[str, Any]) -> dict[str, Any]:
+def filter_form(given: Given) -> dict[str, Any]:
     """What the template of a filter shows."""
     return {
+        "keys": given.getlist("key"),
+        "is_set": any(given.get(name) for name in FILTER_NAMES if name != "q"),
         "texts": {name: given.get(name) or "" for name in _TEXTS_OF_FILTER},
         "choices": {name: (known, given.get(name) or "") for name, known in _CHOICES_OF_FILTER.items()},
         "q": given.get("q") or "",
         "unused_since": given.get("unused_since") or "",
     }
+
+
+_WHY = (
+    '<label class="form-label mt-2" for="of-action-why">Why</label>'
+    '<input class="form-control" id="of-action-why" name="why">'
+)
+# A name that leads to what it is the name of.
+LINK = "console/_link.html"
+# A state as a word, a symbol and a colour.
+PILL: Mapping[str, Any] = {"list_template": "console/_pill.html", "detail_template": "console/_pill.html"}
 
 
 def _percent(value: float | None) -> str:
@@ -154,37 +176,41 @@ class PromptView(BaseModelView):
     page_size = 25
     page_size_options = (25, 100, 500)
     column_visibility = False
+    row_actions_position = RowActionsPosition.AFTER_COLUMNS
+    row_click_navigate = False  # its rows take the focus and do nothing with it: the name is a link
     exporters = ()
     importers = ()
     list_template = "console/prompts.html"
     detail_template = "console/prompt.html"
     edit_template = "console/prompt_edit.html"
     create_template = "console/prompt_create.html"
-    row_actions = ("view", "edit", "duplicate", "archive", "delete")
-    actions = ("archive_all", "delete")
+    row_actions = ("edit", "duplicate", "archive", "delete")
+    actions = ("in_bulk",)
+    action_select_all_limit = 1_000_000  # what is done to them is shown first
     sortable_fields = (
         "name", "domain", "complexity_level", "status", "health", "usage_count", "last_used_on",
     )  # fmt: skip
     fields = (
         StringField("id", searchable=False, exclude_from_list=True, exclude_from_create=True,
                     exclude_from_edit=True),
-        StringField("name", required=True, searchable=False),
+        StringField("name", required=True, searchable=False, list_template=LINK),
         StringField("display_name", searchable=False, exclude_from_list=True),
         TextAreaField("description", rows=3, searchable=False, exclude_from_list=True),
         StringField("domain", searchable=False),
         _Known("complexity_level", label="Complexity", searchable=False,
                choices=[("", "–"), *((one, one) for one in COMPLEXITY_LEVELS)]),
-        _Known("status", searchable=False, choices=[(one, one) for one in STATUSES], default="draft"),
+        _Known("status", searchable=False, choices=[(one, one) for one in STATUSES], default="draft",
+               **PILL),
         StringField("suite", searchable=False, exclude_from_list=True),
         StringField("owner", searchable=False, exclude_from_list=True, help_text="A mail address."),
-        _figure("health", "Health"),
+        _figure("health", "Health", **PILL),
         _figure("usage_count", "Uses", _number("usage_count", 0)),
         _figure("success_rate", "Success (95 %)", _success),
         _figure("average_rating", "Rating", _number("average_rating", 2)),
         _figure("cost_per_use", "Cost a use", _number("cost_per_use", 4, " USD")),
         _figure("last_used_on", "Last used"),
-        _Lines("compliance_tags", label="Tags", searchable=False, exclude_from_list=True),
-        _Lines("agents", searchable=False, exclude_from_list=True,
+        _Lines("compliance_tags", label="Tags", rows=2, searchable=False, exclude_from_list=True),
+        _Lines("agents", rows=2, searchable=False, exclude_from_list=True,
                   help_text="Names of agents that may use it."),
         _text("prompt_starter", "Starter", 2),
         _text("system_prompt", "System prompt", 6),
@@ -213,25 +239,31 @@ class PromptView(BaseModelView):
     def can_delete(self, request: Request) -> bool:
         return allowed(request, "admin")
 
+    def can_import(self, request: Request) -> bool:
+        return False
+
+    def can_export(self, request: Request) -> bool:
+        return False
+
     async def is_action_allowed(self, request: Request, name: str) -> bool:
-        return allowed(request, "admin")
+        # the library brings others, and answers them though they are not shown
+        return name == "in_bulk" and allowed(request, "admin")
 
     async def is_row_action_allowed(self, request: Request, name: str) -> bool:
-        needed = {"view": "viewer", "delete": "admin"}.get(name, "editor")
-        return allowed(request, needed)
+        return name in self.row_actions and allowed(request, "admin" if name == "delete" else "editor")
 
     # -- finding
 
     def filter_form(self, request: Request) -> dict[str, Any]:
         """For the list's template."""
-        return filter_form(request.query_params)
+        return filter_form(_asked(request))
 
     async def _rows(self, request: Request) -> list[Row]:
         """All that fit; once a request, since the list asks for rows and for their number."""
         if not hasattr(request.state, "prompt_rows"):
             figures = await self._house.figures()
             try:
-                wanted = filter_of(request.query_params)
+                wanted = filter_of(_asked(request))
                 found = await self._house.library(lambda library: library.find(wanted, figures))
             except PrismError as error:
                 flash(request, told(error), "error")
@@ -248,6 +280,8 @@ class PromptView(BaseModelView):
     ) -> list[Row]:  # fmt: skip
         rows = list(await self._rows(request))
         for name, direction in reversed(sorts or ()):
+            if name == self.pk_attr:  # it was not asked for; they are in the order of their names
+                continue
             known = [row for row in rows if getattr(row, name) is not None]
             known.sort(key=lambda row: getattr(row, name), reverse=direction == "desc")
             rows = known + [row for row in rows if getattr(row, name) is None]
@@ -286,103 +320,115 @@ class PromptView(BaseModelView):
     # -- changing
 
     async def create(self, request: Request, data: dict[str, Any]) -> Row:
-        by, why = user_of(request).username, data.pop("why", None) or None
+        by, why = user_of(request).username, why_of(data)
         fields = {name: _plain(name, data[name]) for name in FIELDS if name in data}
         try:
             made = await self._house.library(lambda library: library.create(fields, by=by, why=why))
         except PrismError as error:
             raise _form_error(error) from None
+        note_down(request, change=made.change_id, prompt=made.changes[0].prompt.name)
         return Row(made.changes[0].prompt, PromptFigures())
 
     async def edit(self, request: Request, pk: Any, data: dict[str, Any]) -> Row:
-        by, why = user_of(request).username, data.get("why") or None
+        by, why = user_of(request).username, why_of(data)
 
-        def write(library: Library) -> Prompt:
+        def write(library: Library) -> tuple[Prompt, int | None]:
             now = library.get(str(pk))
             changes = {
                 name: _plain(name, data[name])
                 for name in FIELDS
                 if name in data and _is_touched(now.fields[name], data[name])
             }
-            library.edit(now.id, changes, by=by, why=why, expected=str(data.get("revision")))
-            return library.get(now.id)
+            done = library.edit(now.id, changes, by=by, why=why, expected=str(data.get("revision")))
+            return library.get(now.id), done.change_id
 
         try:
-            return Row(await self._house.library(write), PromptFigures())
+            prompt, change_id = await self._house.library(write)
         except PrismError as error:
             raise _form_error(error) from None
+        note_down(request, change=change_id, prompt=prompt.name)
+        return Row(prompt, PromptFigures())
 
     async def delete(self, request: Request, pks: list[Any]) -> int | None:
-        rows = await self.find_by_pks(request, pks)
-        done = await self._change(
-            request, lambda library, by: library.delete([row.prompt for row in rows], by=by)
-        )
-        for note in done.notes:
-            flash(request, note, "info")
-        return len(done.changes)
+        raise NotImplementedError  # no page asks for it: the row's action deletes one, the bulk page many
 
-    async def _change(self, request: Request, work: Any) -> Any:
-        by = user_of(request).username
+    async def _change(self, request: Request, pk: Any, work: Callable[..., ChangeSet], done: str) -> None:
+        """Does ``work`` (library, prompt, ``by``, ``why``), and says what came of it."""
+        by, why = user_of(request).username, why_of(await request.form())
         try:
-            return await self._house.library(lambda library: work(library, by))
+            made = await self._house.library(
+                lambda library: work(library, library.get(str(pk)), by=by, why=why)
+            )
         except PrismError as error:
             raise ActionFailed(told(error)) from None
+        note_down(
+            request, change=made.change_id, prompt=made.changes[0].prompt.name if made.changes else None
+        )
+        flash(request, "; ".join(made.notes) or done, "info" if made.notes else "success")
 
     @row_action(
         name="duplicate", text="Duplicate", confirmation="Make a draft like it, under another name.",
         icon_class="fa fa-copy", submit_btn_text="Duplicate",
         form='<form><label class="form-label" for="new-name">Name</label>'
-        '<input class="form-control" id="new-name" name="name" required maxlength="200"></form>',
+        '<input class="form-control" id="new-name" name="name" required maxlength="200">'
+        f"{_WHY}</form>",
     )  # fmt: skip
     async def duplicate_row(self, request: Request, pk: Any) -> None:
         name = str((await request.form()).get("name") or "").strip()
-        await self._change(request, lambda library, by: library.duplicate(str(pk), name, by=by))
-        flash(request, f"{name} is made, as a draft.", "success")
+        await self._change(
+            request, pk, lambda library, prompt, **more: library.duplicate(prompt.id, name, **more),
+            f"{name} is made, as a draft.",
+        )  # fmt: skip
 
     @row_action(
         name="archive", text="Archive", confirmation="Archive this prompt? Agents are no longer given it.",
-        icon_class="fa fa-box-archive", submit_btn_text="Archive",
+        icon_class="fa fa-box-archive", submit_btn_text="Archive", form=f"<form>{_WHY}</form>",
     )  # fmt: skip
     async def archive_row(self, request: Request, pk: Any) -> None:
-        await self._change(request, lambda library, by: library.archive([library.get(str(pk))], by=by))
-        flash(request, "It is archived.", "success")
+        await self._change(
+            request, pk, lambda library, prompt, **more: library.archive([prompt], **more), "It is archived."
+        )
 
     @row_action(
         name="delete", text="Delete",
         confirmation="Delete this prompt? One that was ever used is archived instead.",
         icon_class="default_actions.delete", submit_btn_text="Delete",
         submit_btn_class="action.modal_confirm_button_delete", action_btn_class="action.row_item_delete",
+        form=f"<form>{_WHY}</form>",
     )  # fmt: skip
     async def row_action_3_delete(self, request: Request, pk: Any) -> None:
-        await self.delete(request, [pk])
-        flash(request, "It is deleted; the history can bring it back.", "success")
+        await self._change(
+            request, pk, lambda library, prompt, **more: library.delete([prompt], **more),
+            "It is deleted; the history can bring it back.",
+        )  # fmt: skip
 
-    @action(
-        name="archive_all", text="Archive",
-        confirmation="Archive all selected prompts? It is one change, and can be taken back.",
-        submit_btn_text="Archive all",
-    )  # fmt: skip
-    async def archive_selected(self, request: Request, selection: ActionSelection) -> None:
-        chosen = [row.prompt for row in await selection.rows()]
-        await self._change(request, lambda library, by: library.archive(chosen, by=by))
-        flash(request, f"{len(chosen):,} prompts are archived.", "success")
+    @action(name="in_bulk", text="Change, duplicate, archive or delete …", custom_response=True)
+    async def selected_in_bulk(self, request: Request, selection: ActionSelection) -> Response:
+        """Leads to the bulk page, with what was selected: there each change is shown first."""
+        if selection.is_select_all:
+            asked = [(name, value) for name, value in _asked(request).multi_items() if name in FILTER_NAMES]
+            chosen = [pair for pair in asked if pair[1]] or [("all", "on")]
+        else:
+            chosen = [("key", str(pk)) for pk in await selection.pks()]
+        return RedirectResponse(request.url_for("console:bulk").replace(query=urlencode(chosen)), 303)
 
 
-def _unix(text: str | None) -> str:
-    """A form's text: a browser ends lines with CR LF."""
-    return re.sub("\r\n?", "\n", text or "")
+def _asked(request: Request) -> Given:
+    """What the list's address says; an action on the list carries it along."""
+    carried = request.query_params.get("_list_query")
+    return request.query_params if carried is None else QueryParams(carried.lstrip("?"))
 
 
 def _plain(name: str, sent: str | None) -> Any:
     """What a form's text is as a prompt's field."""
-    text = _unix(sent)
+    text = unix(sent)
     return tuple(line.strip() for line in text.split("\n") if line.strip()) if name in LISTS else text
 
 
 def _is_touched(now: Any, sent: str | None) -> bool:
     """Whether a form's text is another than the one that the form showed."""
     shown = now or "" if isinstance(now, str | None) else "\n".join(now)
-    return _unix(shown) != _unix(sent)
+    return unix(shown) != unix(sent)
 
 
 def _form_error(error: PrismError) -> FormValidationError:

@@ -93,7 +93,8 @@ def read_document(text: str, where: str) -> dict[str, Any]:
     if len(text) > LONGEST_DOCUMENT:
         raise PrismError(f"the document has over {LONGEST_DOCUMENT:,} characters", where=where)
     try:
-        content = yaml.load(text, Loader=_Loader)  # nosec B506 # noqa: S506 - it is a SafeLoader
+        loader = _Loader(text)
+        content = loader.get_single_data()
     except (yaml.YAMLError, RecursionError) as error:
         raise PrismError(
             f"this is not a document of YAML: {' '.join(str(error).split())}", where=where

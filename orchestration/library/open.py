@@ -39,11 +39,12 @@ def application(settings: Settings, name: str | None = None) -> ApplicationSourc
 
 
 @contextmanager
-def open_library(settings: Settings, house: Warehouse, name: str | None = None) -> Iterator[Library]:
+def open_library(settings: Settings, house: Warehouse | None, name: str | None = None) -> Iterator[Library]:
     """The library of one application, over a session of its own.
 
-    Where the application's tables lie in the warehouse itself, those that are missing are made. Raises
-    :class:`PrismError` where there is no such application or it can't be reached.
+    ``house`` may be none where the application has a URL of its own. Where its tables lie in the warehouse
+    itself, those that are missing are made. Raises :class:`PrismError` where there is no such application or
+    it can't be reached.
     """
     with _session(settings, house, name) as (connection, source, where), Sandbox() as sandbox:
         if source.url is None and not has_tables(connection, source.db_schema):
@@ -65,10 +66,13 @@ def setup_application(settings: Settings, house: Warehouse, name: str | None = N
 
 @contextmanager
 def _session(
-    settings: Settings, house: Warehouse, name: str | None
+    settings: Settings, house: Warehouse | None, name: str | None
 ) -> Iterator[tuple[psycopg.Connection, ApplicationSource, str]]:
     source = application(settings, name)
-    url = source.url or house.url
+    url = source.url
+    if url is None:
+        assert house is not None
+        url = house.url
     where = f"sources: {source.name}: {describe(url)}, schema {source.db_schema}"
     with connect(url, setting=f"sources: {source.name}: url") as connection:
         yield connection, source, where

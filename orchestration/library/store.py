@@ -176,10 +176,24 @@ class Library:
         dry_run: bool = False,
     ) -> ChangeSet:
         """Makes a draft like the prompt under another name, without its agents: it is not in use yet."""
-        copy = self.blank()
-        fields = {**self.get(key).fields, "name": name, "status": copy.status, "agents": ()}
-        made = Change(None, with_fields(copy, fields))
+        made = self._copy(self.get(key), name)
         return self.apply(ChangeSet((made,)), "duplicate", by=by, why=why, dry_run=dry_run)
+
+    def duplicate_all(
+        self,
+        prompts: Iterable[Prompt],
+        suffix: str,
+        *,
+        by: str,
+        why: str | None = None,
+        dry_run: bool = False,
+    ) -> ChangeSet:
+        """Makes a draft like each prompt, named as that is with ``suffix`` behind it: all of them or none.
+
+        Raises :class:`InvalidPromptError` where such a name is taken, or too long.
+        """
+        made = tuple(self._copy(prompt, f"{prompt.name}{suffix}") for prompt in prompts)
+        return self.apply(ChangeSet(made), "duplicate", by=by, why=why, dry_run=dry_run)
 
     def edit(
         self,
@@ -428,6 +442,11 @@ class Library:
             )
 
     # -- inside
+
+    def _copy(self, prompt: Prompt, name: str) -> Change:
+        copy = self.blank()
+        fields = {**prompt.fields, "name": name, "status": copy.status, "agents": ()}
+        return Change(None, with_fields(copy, fields))
 
     def _at_revision(self, prompt: Prompt, revision: str) -> Prompt | None:
         """The prompt as it was at a revision, by what is on record; none where that is not known."""

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import json
 import re
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 from typer.testing import CliRunner, Result
 
+from orchestration import roles
 from orchestration.alerting import actions
 from orchestration.cli import app
-from orchestration.console.accounts import Accounts, Attempts
+from orchestration.console.accounts import Accounts, Attempts, AuditLog
 from orchestration.console.app import accounts_of, build
 from orchestration.console.guard import role_needed
 from orchestration.console.house import House
@@ -84,10 +89,17 @@ def site(module_warehouse: Warehouse, tmp_path_factory: pytest.TempPathFactory) 
     return Site(made(settings, module_warehouse), settings, module_warehouse)
 
 
-PAGES = ["/prompts/list", "/alerts/list", "/enhance", "/history", "/reports/", "/reports/2026-11-21/"]
+PAGES = [
+    "/prompts/list", "/alerts/list", "/enhance", "/history", "/reports/index.html", "/reports/2026-11-21/",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", ["/", *PAGES, "/bulk", "/settings", "/prompts/create", "/reports/way-out"])
+FOR_ADMINS = ["/bulk", "/settings", "/audit"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", *PAGES, *FOR_ADMINS, "/prompts/create", "/reports/", "/reports/way-out"]
+)
 def test_nobody_sees_a_page_who_is_not_signed_in(site: Site, path: str) -> None:
     answer = site.visitor().get(path)
     assert answer.status_code == 303
@@ -96,11 +108,11 @@ def test_nobody_sees_a_page_who_is_not_signed_in(site: Site, path: str) -> None:
 
 
 @pytest.mark.parametrize("role", ["viewer", "editor", "admin"])
-def test_every_role_reads_and_only_an_admin_sees_settings_and_bulk(site: Site, role: str) -> None:
+def test_every_role_reads_and_only_an_admin_sees_what_is_for_admins(site: Site, role: str) -> None:
     client = site.signed_in(role)
     for path in PAGES:
         assert client.get(path).status_code == 200, path
-    for path in ("/bulk", "/settings"):
+    for path in FOR_ADMINS:
         assert client.get(path).status_code == (200 if role == "admin" else 403), path
 
 
@@ -184,7 +196,7 @@ def test_cookies_and_headers_are_as_strict_as_the_pages_allow(site: Site) -> Non
     assert nonce[1] not in client.get("/prompts/list").text
     for tag in re.findall(r"<(?:script|style)\b[^>]*>", page.text):
         assert f'nonce="{nonce[1]}"' in tag
-    assert "frame-ancestors 'none'" in client.get("/reports/").headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in client.get("/reports/index.html").headers["content-security-policy"]
     assert not re.search(r"""(?:src|href|url)\s*[=(]\s*["']?https?://(?!127\.0\.0\.1)""", page.text)
 
 
@@ -286,6 +298,26 @@ def test_a_bulk_change_is_seen_first_and_is_just_what_was_seen(site: Site) -> No
     assert "a bulk change needs a filter" in post(admin, "/bulk", kind="set", field="domain", value="x").text
 
 
+def test_a_selection_leads_to_the_bulk_page_and_all_that_fit_means_the_filter(site: Site) -> None:
+    admin = site.signed_in("admin")
+
+    def leads(query: str) -> str:
+        answer = post(admin, f"/_api/prompts/action?name=in_bulk&{query}")
+        assert answer.status_code == 303
+        return str(answer.headers["location"])
+
+    assert leads("pks=a&pks=b").endswith("/bulk?key=a&key=b")
+    assert leads("all=1&_list_query=%3Fdomain%3Dsupport%26page%3D2").endswith("/bulk?domain=support")
+    assert leads("all=1&_list_query=").endswith("/bulk?all=on")
+    pk = site.prompt("triage").id
+    planned = post(admin, "/bulk", key=pk, kind="duplicate", suffix=" 2").text
+    assert "1 prompts would change" in planned
+    assert f'<input type="hidden" name="key" value="{pk}">' in planned
+    assert "+name: triage 2" in html.unescape(planned)
+    for kind in ("duplicate", "add_tag", "replace", "?"):
+        assert "lacks what it needs" in post(admin, "/bulk", key=pk, kind=kind).text
+
+
 def test_an_editor_acts_on_alerts_and_each_act_is_on_record(site: Site) -> None:
     editor = site.signed_in("editor")
     assert act(editor, "alerts", "acknowledge", ALERT, note="seen") == 200
@@ -323,7 +355,7 @@ def test_enhancing_shows_why_and_an_editor_may_record_and_rate(site: Site) -> No
 UNSAFE = [
     "/prompts/create", "/prompts/edit?pk=x", "/_api/prompts/row-action?name=archive&pk=x",
     "/_api/prompts/row-action?name=delete&pk=x", "/_api/prompts/action?name=delete&pks=x",
-    "/_api/prompts/action?name=archive_all&pks=x", "/_api/prompts/inline-edit?pk=x", "/_api/prompts/import",
+    "/_api/prompts/action?name=in_bulk&pks=x", "/_api/prompts/inline-edit?pk=x", "/_api/prompts/import",
     "/_api/alerts/row-action?name=acknowledge&pk=x", "/history/undo", "/history/revert", "/bulk",
     "/enhance/rate",
 ]  # fmt: skip
@@ -334,6 +366,27 @@ def test_a_viewer_changes_nothing(site: Site, path: str) -> None:
     answer = post(site.signed_in("viewer"), path)
     assert answer.status_code == 403
     assert "yours is viewer" in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/_api/prompts/action?name=delete&pks=KEY", "/_api/prompts/action?name=export&pks=KEY",
+        "/_api/prompts/action?name=delete&all=1", "/_api/alerts/action?name=delete&all=1",
+        "/_api/alerts/row-action?name=delete&pk=" + ALERT, "/_api/alerts/row-action?name=edit&pk=" + ALERT,
+        "/_api/prompts/import", "/_api/alerts/import", "/_api/prompts/inline-edit?pk=KEY&field=name",
+        "/alerts/create", "/alerts/edit?pk=" + ALERT,
+    ],
+)  # fmt: skip
+def test_what_the_admin_library_could_do_and_no_page_offers_is_refused_even_to_an_admin(
+    site: Site, path: str
+) -> None:
+    with open_library(site.settings, site.warehouse) as library:
+        before = library.find()
+    answer = post(site.signed_in("admin"), path.replace("KEY", before[0].id))
+    assert answer.status_code in (400, 403)
+    with open_library(site.settings, site.warehouse) as library:
+        assert library.find() == before
 
 
 @pytest.mark.parametrize("path", [*UNSAFE, "/logout", "/login", "/enhance"])
@@ -375,6 +428,49 @@ def test_no_way_leads_out_of_the_reports(site: Site, path: str) -> None:
     assert answer.status_code in (303, 404)
     assert "secret of the house" not in answer.text
     assert site.signed_in("admin").delete("/reports/index.html").status_code == 403
+
+
+def test_before_the_first_report_the_page_says_how_one_is_made(site: Site, tmp_path: Path) -> None:
+    settings = settings_at(tmp_path)
+    (settings.reports_dir / "index.html").unlink()
+    client = Site(made_again(settings, site.warehouse), settings, site.warehouse).signed_in("viewer")
+    answer = client.get("/reports/")
+    assert answer.status_code == 200
+    assert "There is no report yet" in answer.text
+    assert "prism run" in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert site.signed_in("viewer").get("/reports/").headers["location"].endswith("/reports/index.html")
+
+
+def test_the_warehouse_sees_the_reporter_and_the_application_its_own_user(site: Site) -> None:
+    house = House(site.settings, site.warehouse)
+
+    def asked(connection: psycopg.Connection[Any]) -> tuple[Any, ...]:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("select from raw.prompt_texts")
+        connection.rollback()
+        found = connection.execute("select current_user, session_user").fetchone()
+        assert found
+        return found
+
+    role, user = asyncio.run(house.warehouse_session(asked))
+    assert (role, user != role) == (roles.REPORTER, True)
+    seen = "select current_user"
+    [own] = asyncio.run(house.library(lambda library: library.tables.connection.execute(seen).fetchall()))
+    assert own == (user,)
+
+
+def test_the_audit_log_shows_its_newest_lines_whatever_else_stands_there(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "console.log")
+    assert log.latest(5) == []
+    for number in range(4000):
+        log.write("done", f"user {number}", "127.0.0.1", path="/prompts/edit")
+    with log.path.open("a", encoding="utf-8") as file:
+        file.write('no JSON\n7\n{"cut')
+    assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
+    assert log.path.stat().st_size > 300_000
+    assert [line["user"] for line in log.latest(2)] == ["user 3999", "user 3998"]
+    assert 0 < len(log.latest(4000)) < 4000
 
 
 def test_a_reverse_proxy_names_who_asks_and_nobody_else_can(site: Site, tmp_path: Path) -> None:
@@ -438,7 +534,7 @@ def test_what_a_request_needs() -> None:
 
 
 def test_the_command_keeps_accounts_and_says_what_it_lacks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module_warehouse: Warehouse
 ) -> None:
     monkeypatch.setenv("PRISM_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -453,5 +549,13 @@ def test_the_command_keeps_accounts_and_says_what_it_lacks(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert "can't listen there" in str(call("--port", port).exception)
+    monkeypatch.setenv("PRISM_WAREHOUSE_URL", module_warehouse.url)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    assert "WARNING" not in call("--port", port).stderr
+    real = socket.create_server  # never really beyond loopback
+    monkeypatch.setattr(socket, "create_server", lambda address, **_: real(("127.0.0.1", address[1])))
+    warned = call("--host", "0.0.0.0", "--port", port)
+    assert warned.exit_code == 0
+    assert "WARNING: the console listens on 0.0.0.0, so others can reach it" in warned.stderr
     assert call("--remove-user", "ann").exit_code == 0
     assert "there is no account" in str(call("--remove-user", "ann").exception)

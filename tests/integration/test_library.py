@@ -186,6 +186,20 @@ def test_a_duplicate_is_a_draft_without_agents(library: Library) -> None:
     assert copy.id != original.id
 
 
+def test_many_are_duplicated_at_once_or_none_is(library: Library) -> None:
+    chosen = [make(library, name, system_prompt=name, agents=["desk"]) for name in ("one", "two")]
+    done = library.duplicate_all(chosen, " (copy)", by=BY, why="a trial")
+    assert {(one.prompt.name, one.prompt.status) for one in done.changes} == {
+        ("one (copy)", "draft"), ("two (copy)", "draft"),
+    }  # fmt: skip
+    assert library.get("two (copy)").system_prompt == "two"
+    library.undo(done.change_id or 0, by=BY)
+    make(library, "two (copy)")
+    with pytest.raises(InvalidPromptError, match="is taken by another prompt"):
+        library.duplicate_all(chosen, " (copy)", by=BY)
+    assert [one.name for one in library.find()] == ["one", "two", "two (copy)"]
+
+
 def test_a_prompt_without_uses_is_deleted_and_one_with_uses_archived(
     library: Library, connection: psycopg.Connection
 ) -> None:

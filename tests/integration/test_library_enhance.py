@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from orchestration import roles
 from orchestration.cli import app
 from orchestration.errors import PrismError
 from orchestration.library.application import create_tables
@@ -286,6 +287,10 @@ def test_the_library_is_managed_from_the_command_line(
     assert "user_prompt_template: |-\n  Hello {{ name }}\n" in told
     assert "# variables: name\n" in told
     prism("prompts", "duplicate", "greet", "greet-2")
+    prism("prompts", "duplicate", "greet", fails="say a prompt and the copy's name, or a filter and --suffix")
+    prism("prompts", "duplicate", "--tag", "pii", "--suffix", " b", fails="nobody is here to be asked")
+    told = prism("prompts", "duplicate", "--tag", "pii", "--suffix", " b", "--yes").stdout
+    prism("prompts", "revert", "--change", told.split("Change ")[1].split(":")[0])
     prism("prompts", "map", "greet-2", "--agent", "idle")
     [first, second] = json.loads(prism("prompts", "list", "--agent", "idle", "--json").stdout)
     assert (first["name"], second["name"], first["figures"]) == ("greet", "greet-2", None)
@@ -350,6 +355,41 @@ def test_a_prompt_is_edited_whole_in_an_editor_and_nothing_written_there_is_lost
             assert kept.is_file()
             kept.unlink()
     assert library.get("reply-draft").status == "active"
+
+
+def test_figures_are_read_as_the_reporter_and_a_rating_needs_no_warehouse(
+    prism: Prism, module_warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with module_warehouse.connect() as connection:
+        connection.execute(
+            """
+            create schema marts;
+            create view marts.prompts as select id::text as prompt_id, now() as last_used_at from app.prompts;
+            create view marts.prompt_performance_summary as
+            select
+                id::text as prompt_id, 'month' as period, current_date as as_of_date, 1 as usage_count,
+                1 as outcome_count, 1 as success_count, 1 as success_rate, 1 as success_rate_low,
+                1 as success_rate_high, 5 as average_rating, 1 as average_response_time_ms,
+                0 as cost_per_use, current_user::text as health
+            from app.prompts;
+            grant usage on schema marts to prism_reporter;
+            grant select on all tables in schema marts to prism_reporter;
+            """
+        )
+    try:
+        shown = json.loads(prism("prompts", "show", "refund-decision", "--json").stdout)
+        assert shown["figures"]["health"] == roles.REPORTER
+    finally:
+        with module_warehouse.connect() as connection:
+            connection.execute("drop schema marts cascade")
+    told = prism("enhance", "a refund", "--agent", "desk", "--record").stdout
+    (tmp_path / "prism.yaml").write_text(
+        f"sources:\n- {{name: shop, type: application, schema: app, url: '{module_warehouse.url}'}}\n"
+    )
+    monkeypatch.setenv("PRISM_WAREHOUSE_URL", "postgresql://127.0.0.1:1/none")
+    usage_id = told.split("prism rate ")[1].split()[0]
+    assert prism("rate", usage_id, "3").stdout == f"Rated {usage_id}: 3.\n"
+    prism("enhance", "a refund", fails="no connection to the database none")
 
 
 def test_several_applications_need_a_name(prism: Prism, tmp_path: Path) -> None:
