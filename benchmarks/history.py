@@ -6,15 +6,18 @@ Both histories have as many prompts, agents, models and days; the long one has m
 sessions. They are written straight into raw, with a batch and its days as the loader does it. Then, for each,
 a night: N new uses on one new day, and a dbt build with its tests, without dbt's unit tests. Last, over the
 long history, every day is built anew (`--full-refresh`) up to the daily rollups, beside the touched days.
-Prints seconds and ratios; exits with 1 where a target is missed. Model by model: --timings.
+Prints seconds and ratios; exits with 1 where a target is missed. Beside the seconds stand those of processor
+time that the server took, which other work on the machine disturbs less. Model by model: --timings.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -83,19 +86,39 @@ def add(warehouse: Warehouse, rows: int, first: date, days: int, name: str) -> N
         connection.execute("vacuum analyze raw.prompt_usage")
 
 
-def build(warehouse: Warehouse, as_of: date, *arguments: str, timings: bool = False) -> float:
-    """Seconds of a dbt build, parsing left out."""
-    begun = time.perf_counter()
+@dataclass(frozen=True, order=True)
+class Taken:
+    """Seconds of a build, and how many of processor time the server took for it."""
+
+    seconds: float
+    processor: float
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.1f} s ({self.processor:.1f} s of the server's processor time)"
+
+
+def _processor_seconds(warehouse: Warehouse) -> float:
+    """Of the server and of all its processes that have ended."""
+    assert warehouse.embedded is not None
+    pid = (warehouse.embedded.data / "postmaster.pid").read_text().split()[0]
+    # after the name, which may hold anything: the 14th to 17th of proc_pid_stat(5)
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def build(warehouse: Warehouse, as_of: date, *arguments: str, timings: bool = False) -> Taken:
+    """What a dbt build takes, parsing left out."""
+    begun, processor = time.perf_counter(), _processor_seconds(warehouse)
     result = run_dbt(
         warehouse,
         "build", "--exclude-resource-type", "unit_test", *arguments,
         vars={"as_of_date": as_of.isoformat()},
     )  # fmt: skip
-    seconds = time.perf_counter() - begun
+    taken = Taken(time.perf_counter() - begun, _processor_seconds(warehouse) - processor)
     if timings:
         for one in sorted(result.result.results, key=lambda one: -one.execution_time)[:20]:
             print(f"  {one.execution_time:7.2f} s  {one.node.name}")
-    return seconds
+    return taken
 
 
 def main() -> int:
@@ -107,7 +130,7 @@ def main() -> int:
     parser.add_argument("--days", type=int, default=400)
     parser.add_argument("--timings", action="store_true")
     options = parser.parse_args()
-    nights: list[float] = []
+    nights: list[Taken] = []
     with tempfile.TemporaryDirectory(prefix="prism-benchmark-") as folder:
         server = EmbeddedServer(Path(folder) / "postgres")
         server.acquire()
@@ -120,14 +143,14 @@ def main() -> int:
                     connection.commit()
                 add(warehouse, rows, LAST_DAY - timedelta(days=options.days - 1), options.days, "history")
                 first = build(warehouse, LAST_DAY)
-                print(f"{rows:,} uses on {options.days} days: built at first in {first:.1f} s", flush=True)
+                print(f"{rows:,} uses on {options.days} days: built at first in {first}", flush=True)
                 taken = []
                 for night in (1, 2):
                     day = LAST_DAY + timedelta(days=night)
                     add(warehouse, options.new, day, 1, f"night {night}")
                     taken.append(build(warehouse, day, timings=options.timings))
                 nights.append(min(taken))
-                print(f"  a night with {options.new:,} new uses: {min(taken):.1f} s", flush=True)
+                print(f"  a night with {options.new:,} new uses: {min(taken)}", flush=True)
             rollups = ["--select", "+int_incorporated_batches"]
             day = LAST_DAY + timedelta(days=3)
             add(warehouse, options.new, day, 1, "rollups")
@@ -135,10 +158,14 @@ def main() -> int:
             whole = build(warehouse, day, *rollups, "--full-refresh")
         finally:
             server.stop()
-    times, refresh = nights[1] / nights[0], whole / touched
-    print(f"the night over the long history: {times:.2f} times, target at most {MOST_TIMES_THE_SHORT}")
+    times, refresh = nights[1].seconds / nights[0].seconds, whole.seconds / touched.seconds
     print(
-        f"every day anew: {whole:.1f} s, touched days {touched:.1f} s: {refresh:.1f} times, "
+        f"the night over the long history: {times:.2f} times "
+        f"({nights[1].processor / nights[0].processor:.2f} in processor time), "
+        f"target at most {MOST_TIMES_THE_SHORT}"
+    )
+    print(
+        f"every day anew: {whole}, touched days {touched}: {refresh:.1f} times, "
         f"target at least {LEAST_TIMES_THE_TOUCHED:.0f}"
     )
     return int(times > MOST_TIMES_THE_SHORT or refresh < LEAST_TIMES_THE_TOUCHED)

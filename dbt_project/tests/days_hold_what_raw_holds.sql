@@ -19,7 +19,7 @@ load_days as (
     select * from {{ ref('stg_prism__load_days') }}
 ),
 
-usage as (
+uses as (
     select * from {{ ref('stg_prism__prompt_usage') }}
 ),
 
@@ -62,11 +62,16 @@ expected as (
         count(usage.response_time_ms) as response_time_count,
         coalesce(sum(usage.cost), 0) as total_cost
     from days
-    left join usage
-        on
-            usage.used_at >= {{ start_of('days.usage_date') }} - interval '1 day'
-            and usage.used_at < {{ start_of('days.usage_date') }} + interval '2 days'
-            and {{ day_of('usage.used_at') }} = days.usage_date
+    -- day by day, as in int_touched_usage
+    left join lateral (
+        select uses.*
+        from uses
+        where
+            uses.used_at >= {{ start_of('days.usage_date') }} - interval '1 day'
+            and uses.used_at < {{ start_of('days.usage_date') }} + interval '2 days'
+            and {{ day_of('uses.used_at') }} = days.usage_date
+        offset 0  -- noqa: AM09
+    ) as usage on true
     group by days.usage_date
 ),
 

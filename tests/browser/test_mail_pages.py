@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from reports import mail
 from reports.views.digest import Digest
@@ -17,7 +16,6 @@ from tests.unit import mail_samples as samples
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = Path("/usr/bin/chromium")
 VIEWS: dict[str, Callable[[], Digest | Notice]] = {
     "ordinary": samples.plain_digest,
     "hostile": samples.hostile_digest,
@@ -57,16 +55,6 @@ CONTRASTS = """
   return found.sort((a, b) => a[0] - b[0]);
 }
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.skip(f"left out: Debian's Chromium is not installed ({CHROMIUM})")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 def shown(

@@ -276,6 +276,58 @@ def test_a_prompt_is_reached_by_keyboard_alone(browser: Browser, report: Path) -
         expect(page.locator("h1")).to_contain_text("Ticket triage")
 
 
+# what takes part in Tab's round, in the order of the page
+_CONTROLS = """() => [
+    ...document.querySelectorAll("a[href], button, select, input, summary, [tabindex]")
+].filter(one => one.checkVisibility({visibilityProperty: true}) && !one.disabled && one.tabIndex >= 0)"""
+_WALKED = f"""() => {{
+    const one = document.activeElement, style = getComputedStyle(one);
+    const seen = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
+    return [({_CONTROLS})().indexOf(one), seen];
+}}"""
+
+
+def test_every_control_is_reached_by_tab_in_order_and_shows_it(browser: Browser, report: Path) -> None:
+    prompt = next((report / "prompts").iterdir())
+    with opened(browser, report / "index.html") as page:
+        for file in [report.parent / "index.html", *sorted(report.glob("*.html")), prompt]:
+            page.goto(file.as_uri())
+            if file.name == "prompts.html":
+                page.locator("#prompts[data-ready]").wait_for()
+            controls = page.evaluate(f"({_CONTROLS})().length")
+            walked, unseen = [], []
+            for _ in range(controls):
+                page.keyboard.press("Tab")
+                at, seen = page.evaluate(_WALKED)
+                walked.append(at)
+                if not seen:
+                    unseen.append(page.evaluate("document.activeElement.outerHTML.slice(0, 200)"))
+            assert walked == list(range(controls)), file.name
+            assert not unseen, f"{file.name}: {unseen[:3]}"
+
+
+def test_what_a_page_offers_is_done_by_keyboard(browser: Browser, report: Path) -> None:
+    with opened(browser, report / "index.html") as page:
+        page.locator("[data-choose=year]").press("Enter")
+        expect(page.locator("[data-period]:visible")).to_have_attribute("data-period", "year")
+        page.goto((report / "performance.html").as_uri())
+        page.get_by_role("button", name="95th percentile", exact=True).press("Space")
+        expect(page.locator("[data-chart=domain-p95] svg")).to_be_visible()
+        table = page.locator("summary:visible").first
+        table.press("Enter")
+        expect(page.locator("details[open] table").first).to_be_visible()
+        page.goto((report / "prompts.html").as_uri())
+        page.locator("#prompts[data-ready]").wait_for()
+        domain = page.get_by_label("Domain", exact=True)
+        domain.focus()
+        page.keyboard.press("ArrowDown")
+        chosen = domain.input_value()
+        assert chosen
+        assert set(page.locator("#prompts td[data-label=Domain]").all_inner_texts()) == {chosen}
+        page.locator("thead [data-sort=rating] button").press("Enter")
+        expect(page.locator("thead [data-sort=rating]")).to_have_attribute("aria-sort", "descending")
+
+
 def test_without_javascript_everything_of_the_default_period_is_there(browser: Browser, report: Path) -> None:
     with opened(browser, report / "index.html", java_script_enabled=False) as page:
         expect(page.locator("[data-period]:visible")).to_have_attribute("data-period", "month")

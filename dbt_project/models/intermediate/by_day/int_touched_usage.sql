@@ -4,7 +4,7 @@ with touched_days as (
     select * from {{ ref('int_touched_days') }}
 ),
 
-usage as (
+uses as (
     select * from {{ ref('stg_prism__prompt_usage') }}
 ),
 
@@ -55,11 +55,18 @@ final as (
             usage.total_tokens, usage.input_tokens, usage.output_tokens, 0
         ) > 0 as is_unpriced
     from touched_days
-    inner join usage
-        on
-            touched_days.scan_from <= usage.used_at
-            and touched_days.scan_until > usage.used_at
-            and touched_days.usage_date = {{ day_of('usage.used_at') }}
+    -- day by day, each a range of the index: joined by the day, all that raw holds would be
+    -- read for the one that was touched. The offset keeps PostgreSQL from making it that join.
+    cross join
+        lateral (
+            select uses.*
+            from uses
+            where
+                touched_days.scan_from <= uses.used_at
+                and touched_days.scan_until > uses.used_at
+                and touched_days.usage_date = {{ day_of('uses.used_at') }}
+            offset 0  -- noqa: AM09
+        ) as usage
     left join first_loads on usage.source = first_loads.source
 )
 

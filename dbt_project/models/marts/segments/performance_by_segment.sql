@@ -1,8 +1,9 @@
-with totals as (
+-- read once a scope, each time just what is of it: kept aside they would be written out whole
+with totals as not materialized (
     select * from {{ ref('int_prompt_spans') }}
 ),
 
-times as (
+times as not materialized (
     select * from {{ ref('int_response_time_spans') }}
 ),
 

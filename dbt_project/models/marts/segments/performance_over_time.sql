@@ -1,7 +1,8 @@
 {#- How far back: more points than these nobody reads, and a night's work stays bounded. -#}
 {%- set day_blocks, week_blocks = 60, 53 %}
 
-with totals_daily as (
+-- read once a scope, each time just what is of it: kept aside they would be written out whole
+with totals as not materialized (
     select * from {{ ref('int_prompt_totals_daily') }}
     where
         breakdown in ('all', 'model', 'agent', 'prompt')
@@ -9,7 +10,7 @@ with totals_daily as (
         and usage_date > {{ as_of_date() }} - 7 * {{ week_blocks }}
 ),
 
-times_daily as (
+times as not materialized (
     select * from {{ ref('int_response_times_daily') }}
     where
         usage_date <= {{ as_of_date() }}
@@ -60,43 +61,58 @@ days as (
     where blocks.ends_on - numbers.n >= blocks.starts_on
 ),
 
-totals as (
-    select
-        days.grain,
-        days.ends_on,
-        totals_daily.*
-    from totals_daily
-    inner join days on totals_daily.usage_date = days.usage_date
+-- by day first, which makes few rows of many, and then by block
+counted_days as (
+    {{ segments_of('totals', 'usage_date', segment_sums()) }}
 ),
 
 counted as (
-    {{ segments_of('totals', 'grain, ends_on', segment_sums()) }}
-),
-
-times as (
     select
         days.grain,
         days.ends_on,
-        times_daily.*
-    from times_daily
-    inner join days on times_daily.usage_date = days.usage_date
+        counted_days.scope,
+        counted_days.segment,
+        {{ segment_sums() }}
+    from counted_days
+    inner join days on counted_days.usage_date = days.usage_date
+    group by
+        days.grain, days.ends_on, counted_days.scope, counted_days.segment
+),
+
+bucket_days as (
+    {{ segments_of(
+        'times', 'usage_date, bucket', 'sum(usage_count) as usage_count'
+    ) }}
 ),
 
 buckets as (
-    {{ segments_of(
-        'times', 'grain, ends_on, bucket', 'sum(usage_count) as usage_count'
-    ) }}
+    select
+        days.grain,
+        days.ends_on,
+        bucket_days.scope,
+        bucket_days.segment,
+        bucket_days.bucket,
+        sum(bucket_days.usage_count) as usage_count
+    from bucket_days
+    inner join days on bucket_days.usage_date = days.usage_date
+    -- dates and numbers first: millions of rows are sorted by them
+    group by
+        days.ends_on,
+        bucket_days.bucket,
+        bucket_days.segment,
+        bucket_days.scope,
+        days.grain
 ),
 
 ranked as (
     select
         *,
         sum(usage_count) over (
-            partition by grain, ends_on, scope, segment
+            partition by ends_on, segment, scope, grain
             order by bucket
             rows between unbounded preceding and current row
         ) as last_rank,
-        sum(usage_count) over (partition by grain, ends_on, scope, segment)
+        sum(usage_count) over (partition by ends_on, segment, scope, grain)
             as total_count
     from buckets
 ),
