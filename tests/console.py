@@ -33,7 +33,7 @@ def fill(warehouse: Warehouse) -> None:
                 alert_id text, severity text, rule text, prompt_id text, prompt_name text, domain text,
                 owner text, period text, observed_value float8, threshold float8, sample_size int,
                 first_detected_on date, last_detected_on date, resolved_on date, as_of_date date,
-                message text, recommendation text
+                message text, recommendation text, former_ids text[]
             )
             """
         )

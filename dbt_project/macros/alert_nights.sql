@@ -34,6 +34,40 @@
 {%- endmacro %}
 
 
+{#- The alerts that earlier runs have told of, each under its id with the nights that it had.
+    Written of the states, which ask it for the ids of nights that they derive anew. -#}
+{% macro published_alerts() -%}
+    {%- set stored = adapter.get_relation(
+        this.database, 'intermediate', 'int_alert_ids'
+    ) if execute else none -%}
+    (
+        {%- if stored %}
+        select
+            alert_id,
+            rule,
+            scope,
+            subject_id,
+            severity,
+            first_on,
+            last_on,
+            published_at
+        from {{ stored }}
+        {%- else %}
+        select
+            null::text as alert_id,
+            null::text as rule,
+            null::text as scope,
+            null::text as subject_id,
+            null::text as severity,
+            null::date as first_on,
+            null::date as last_on,
+            null::timestamptz as published_at
+        where false
+        {%- endif %}
+    )
+{%- endmacro %}
+
+
 {#- Evaluations are frozen by as-of date: a run replaces those of its own nights. -#}
 {% macro delete_evaluated_nights() %}
     {%- if is_incremental() -%}

@@ -133,6 +133,13 @@
 {%- endmacro %}
 
 
+{#- What is said of an alert whose nights were evaluated again, and which none of them bears
+    out any more. -#}
+{% macro withdrawn_words() -%}
+    'Evaluated again, the rule does not fire on the nights it was told of.'
+{%- endmacro %}
+
+
 {% macro severity_rank(severity) -%}
     array_position(array['low', 'medium', 'high'], {{ severity }})
 {%- endmacro %}

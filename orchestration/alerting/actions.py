@@ -4,7 +4,8 @@ Reads the alerts of the marts, and writes nothing but rows of ``ops.alert_action
 marts leaves alone. Every function takes a session, the moment that counts as now and the reporting time
 zone, in which days are cut; none commits, and what one does is done to all of its alerts or to none.
 
-An alert is named by its id or the beginning of it.
+An alert is named by its id or the beginning of it, or by one that it had before it turned out to be the same
+as another.
 """
 
 from __future__ import annotations
@@ -41,10 +42,14 @@ class Alert:
 
     ``prompt_id`` is None where it is of a source or of all prompts together.
 
+    Its values are None where its nights were evaluated again and none bears it out any more; ``former_ids``
+    are those of alerts that turned out to be one with it, whose history is its own.
+
     ``until_on`` is the end of a snooze that holds; ``is_overdue``: due before today, and not resolved.
     """
 
     alert_id: str
+    former_ids: tuple[str, ...]
     state: State
     severity: str
     rule: str
@@ -53,9 +58,9 @@ class Alert:
     domain: str | None
     owner: str | None
     period: str
-    observed_value: float
-    threshold: float
-    sample_size: int
+    observed_value: float | None
+    threshold: float | None
+    sample_size: int | None
     first_detected_on: date
     last_detected_on: date
     resolved_on: date | None
@@ -105,9 +110,10 @@ def list_alerts(
     """
     histories: dict[str, list[Action]] = {}
     with connection.transaction():
-        for action in _actions(connection, zone):
-            histories.setdefault(action.alert_id, []).append(action)
-        rows = _rows(connection)
+        done, rows = _actions(connection, zone), _rows(connection)
+    now_known_as = {former: row["alert_id"] for row in rows for former in row["former_ids"]}
+    for action in done:
+        histories.setdefault(now_known_as.get(action.alert_id, action.alert_id), []).append(action)
     today = now.astimezone(zone).date()
     alerts = [_alert(row, tuple(histories.get(row["alert_id"], ())), today) for row in rows]
     return [alert for alert in alerts if wanted.takes(alert)]
@@ -116,6 +122,21 @@ def list_alerts(
 def show(connection: psycopg.Connection[Any], alert_id: str, *, now: datetime, zone: ZoneInfo) -> Alert:
     """One alert with its history. Raises :class:`PrismError` for an id that none or several have."""
     return _found(_everything(connection, now, zone), alert_id)
+
+
+def evidence(connection: psycopg.Connection[Any], alert: Alert) -> list[str]:
+    """What the newest build found behind an alert that is open, in words: changes around its beginning, the
+    segments that drive it, types of errors; each kind the most telling first."""
+    return [
+        description
+        for (description,) in connection.execute(
+            """
+            select description from marts.alert_evidence where alert_id = %s
+            order by array_position(array['change', 'segment', 'errors'], kind), rank
+            """,
+            [alert.alert_id],
+        )
+    ]
 
 
 def acknowledge(
@@ -274,7 +295,11 @@ def _everything(connection: psycopg.Connection[Any], now: datetime, zone: ZoneIn
 
 def _found(alerts: Sequence[Alert], alert_id: str) -> Alert:
     if len(alert_id) >= _SHORTEST_PREFIX:
-        found = [alert for alert in alerts if alert.alert_id.startswith(alert_id.lower())]
+        found = [
+            alert
+            for alert in alerts
+            if any(one.startswith(alert_id.lower()) for one in (alert.alert_id, *alert.former_ids))
+        ]
         if len(found) == 1:
             return found[0]
         if found:
@@ -302,7 +327,7 @@ def _alert(row: dict[str, Any], history: tuple[Action, ...], today: date) -> Ale
     standing, assignment = last_standing(history), last_assignment(history)
     due_on = None if assignment is None else assignment.due_on
     return Alert(
-        **row,
+        **row | {"former_ids": tuple(row["former_ids"])},
         state=state,
         assigned_to=None if assignment is None else assignment.assigned_to,
         due_on=due_on,
@@ -318,7 +343,8 @@ def _rows(connection: psycopg.Connection[Any]) -> list[dict[str, Any]]:
             return cursor.execute(
                 """
                 select
-                    alerts.alert_id, alerts.severity, alerts.rule, alerts.prompt_id, alerts.prompt_name,
+                    alerts.alert_id, coalesce(alerts.former_ids, '{}') as former_ids, alerts.severity,
+                    alerts.rule, alerts.prompt_id, alerts.prompt_name,
                     alerts.domain, alerts.owner, alerts.period, alerts.observed_value, alerts.threshold,
                     alerts.sample_size, alerts.first_detected_on, alerts.last_detected_on,
                     alerts.resolved_on, alerts.as_of_date, alerts.message, alerts.recommendation
@@ -328,7 +354,7 @@ def _rows(connection: psycopg.Connection[Any]) -> list[dict[str, Any]]:
                     alerts.first_detected_on, alerts.alert_id
                 """
             ).fetchall()
-    except psycopg.errors.UndefinedTable:
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):  # the latter: by an older version
         raise PrismError("the marts are not built yet", where=_WHERE, mend="Run: prism run") from None
 
 

@@ -12,7 +12,7 @@ It knows the ledger; how messages look is for `reports`, and which service is be
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from importlib.metadata import version
@@ -42,7 +42,7 @@ from reports.views.notice import Change, Notice, notice
 NEWS_DAYS = 3
 _TOLD = ("opened", "reopened", "escalated", "resolved")
 _PATIENCE = Patience()
-_Key = tuple[str, date, str]  # alert_id, event_on, event: a change
+_Said = tuple[date, str]  # event_on, event: a change of some alert
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _plan(
     since = as_of_date - timedelta(days=NEWS_DAYS - 1)
     with reading(connection, builds.MARTS, as_of_date) as marts:
         _good_build(connection)  # one that began meanwhile has left its marts half new in this snapshot
-        frame, library = marts.alerts(), marts.prompts()
+        frame, library, evidence = marts.alerts(), marts.prompts(), marts.alert_evidence()
         events = records(marts.alert_events(since))
         everything = actions.list_alerts(
             connection, now=now, zone=settings.zone, wanted=actions.Filter(states=actions.STATES)
@@ -128,7 +128,7 @@ def _plan(
     frame = frame.assign(
         state=pd.Series([alerts[one].state for one in frame["alert_id"]], index=frame.index, dtype="object")
     )
-    told, taken = _ledger(connection, as_of_date)
+    told, taken = _ledger(connection, as_of_date, everything)
     today = now.astimezone(settings.zone).date()
     unwanted = outbox.suppressed(connection)
     due: dict[Recipient, list[Change]] = {}
@@ -138,12 +138,12 @@ def _plan(
         Change(event["alert_id"], event["event_on"], event["event"], event["previous_severity"])
         for event in events
     ]
-    changes += [
+    woken = [
         Change(alert.alert_id, woke, "reopened", None)
         for alert in everything
         if (woke := woke_on(_firing(alert), alert.history)) and since <= woke <= as_of_date
     ]
-    for change in changes:
+    for change in (*changes, *woken):
         alert = alerts[change.alert_id]
         if not _is_news(change, alert, today):
             continue
@@ -161,11 +161,9 @@ def _plan(
                 if not settings.config.reports.allows(recipient.name):
                     remarks[f"Notices: {recipient.name} is in none of reports.allowed_domains"] = None
                     continue
-            heard = told.get(recipient, set()) | {_key(one) for one in due.get(recipient, ())}
-            if _key(change) in heard or recipient in taken:
-                continue
-            # who never heard of it need not hear that it is over
-            if over and all(alert_id != alert.alert_id for alert_id, _, _ in heard):
+            heard = told.get((recipient, alert.alert_id), ())
+            queued = [_said(one) for one in due.get(recipient, ()) if one.alert_id == alert.alert_id]
+            if recipient in taken or not _tells_more(change, [*heard, *queued], woken=change in woken):
                 continue
             due.setdefault(recipient, []).append(change)
             why.setdefault(recipient, reason)
@@ -177,6 +175,7 @@ def _plan(
             tuple(own),
             notice(
                 alert_rows=frame,
+                evidence=evidence,
                 prompts=prompts,
                 changes=own,
                 options=options,
@@ -202,8 +201,27 @@ def _firing(alert: Alert) -> Episode:
     return Episode(alert.severity, alert.period, None, alert.as_of_date)
 
 
-def _key(change: Change) -> _Key:
-    return change.alert_id, change.event_on, change.event
+def _said(change: Change) -> _Said:
+    return change.event_on, change.event
+
+
+def _tells_more(change: Change, heard: Sequence[_Said], *, woken: bool) -> bool:
+    """Whether a change is more than somebody has ``heard`` of its alert, in that order.
+
+    A past night that is built, or built over other uses, can move what they heard of to another night: that
+    the alert is open is told to who does not know it, and its end to who does. ``woken``: open again by
+    itself, after somebody had made it quiet.
+    """
+    if _said(change) in heard:
+        return False
+    if woken:
+        return True
+    knows_it_open = bool(heard) and heard[-1][1] != "resolved"
+    if change.event == "resolved":
+        return knows_it_open
+    if change.event == "escalated":
+        return not knows_it_open or change.event_on > max(on for on, _ in heard)
+    return not knows_it_open
 
 
 def _canonical(recipient: Recipient) -> Recipient:
@@ -214,14 +232,17 @@ def _canonical(recipient: Recipient) -> Recipient:
 
 
 def _ledger(
-    connection: psycopg.Connection[Any], as_of_date: date
-) -> tuple[dict[Recipient, set[_Key]], set[Recipient]]:
-    """What each recipient was told, and who has had this night's one message."""
-    told: dict[Recipient, set[_Key]] = {}
-    for channel, name, *key in connection.execute(
+    connection: psycopg.Connection[Any], as_of_date: date, alerts: Iterable[Alert]
+) -> tuple[dict[tuple[Recipient, str], list[_Said]], set[Recipient]]:
+    """What each recipient heard of each alert, in that order, and who has had this night's one message."""
+    now_known_as = {former: alert.alert_id for alert in alerts for former in alert.former_ids}
+    told: dict[tuple[Recipient, str], list[_Said]] = {}
+    for channel, name, alert_id, *said in connection.execute(
         "select channel, recipient, alert_id, event_on, event from ops.notice_events"
+        " order by notice_id, event_on"
     ):
-        told.setdefault(Recipient(channel, name), set()).add((key[0], key[1], key[2]))
+        key = (Recipient(channel, name), now_known_as.get(alert_id, alert_id))
+        told.setdefault(key, []).append((said[0], said[1]))
     rows = connection.execute(
         "select channel, recipient from ops.notices where as_of_date = %s", [as_of_date]
     ).fetchall()
@@ -288,7 +309,7 @@ def _queue(connection: psycopg.Connection[Any], settings: Settings, message: Mes
                     insert into ops.notice_events (alert_id, event_on, event, channel, recipient, notice_id)
                     values (%s, %s, %s, %s, %s, %s)
                     """,
-                    [*_key(change), recipient.channel, recipient.name, row[0]],
+                    [change.alert_id, *_said(change), recipient.channel, recipient.name, row[0]],
                 )
     except psycopg.errors.UniqueViolation:
         return  # this night's message to this recipient is there

@@ -72,16 +72,17 @@ def list_command(
 def show_command(
     alert: Annotated[str, typer.Argument(help="An alert.", metavar="ALERT")], as_json: AsJson = False
 ) -> None:
-    """One alert: what was found, what to do, and what was done so far."""
+    """One alert: what was found and what is behind it, what to do, and what was done so far."""
     from orchestration.alerting import actions
 
     settings, house = _house()
     with house.connect() as connection:
         found = actions.show(connection, alert, now=datetime.now(UTC), zone=settings.zone)
+        evidence = actions.evidence(connection, found)
     if as_json:
-        print(json.dumps(found.record(), indent=2))
+        print(json.dumps(found.record() | {"evidence": evidence}, indent=2))
         return
-    for line in _in_full(found, settings):
+    for line in _in_full(found, evidence, settings):
         print(line)
 
 
@@ -282,7 +283,7 @@ def _table(found: list[Alert]) -> list[str]:
     return ["  ".join([*map(str.ljust, row[:6], widths), row[6]]) for row in rows]
 
 
-def _in_full(alert: Alert, settings: Settings) -> list[str]:
+def _in_full(alert: Alert, evidence: Iterable[str], settings: Settings) -> list[str]:
     facts: list[tuple[str, Any]] = [
         ("alert", alert.alert_id),
         ("state", _standing(alert)),
@@ -292,6 +293,7 @@ def _in_full(alert: Alert, settings: Settings) -> list[str]:
         ("rule", alert.rule),
         ("since", f"{alert.first_detected_on}, last seen {alert.last_detected_on}"),
         ("found", alert.message),
+        *(("behind it", line) for line in evidence),
         ("to do", alert.recommendation),
     ]
     lines = [f"{name:<9} {_cut(str(value), 500)}" for name, value in facts]

@@ -20,6 +20,9 @@ from reports.views.common import Alert
 
 _LONGEST_NAME = 80
 _LONGEST_TEXT = 300
+# what is behind an alert, the most telling first; the report has all of it
+_MOST_CAUSES = 2
+_LONGEST_CAUSE = 160
 _SEVERITIES = ("high", "medium", "low")
 # What happened, from the news that matters most to the least; the last of an alert's changes is told.
 _WORDS: Mapping[str, str] = {"escalated": "escalated", "opened": "new", "reopened": "again", "resolved": ""}
@@ -68,13 +71,15 @@ class Notice:
 def notice(
     *,
     alert_rows: pd.DataFrame,
+    evidence: pd.DataFrame,
     prompts: Mapping[str, Mapping[str, Any]],
     changes: Sequence[Change],
     options: ReportOptions,
     most: int,
     reason: str,
 ) -> Notice:
-    """The message about ``changes``, each of an alert of ``alert_rows`` (`performance_alerts`).
+    """The message about ``changes``, each of an alert of ``alert_rows`` (`performance_alerts`), with what
+    ``evidence`` (`alert_evidence`) has of it.
 
     ``prompts`` are today's prompts by `prompt_id`. At most ``most`` alerts stand in it, the worst first; the
     rest is counted. ``reason`` says why its reader gets it.
@@ -84,7 +89,7 @@ def notice(
         for change in sorted(changes, key=lambda one: (one.event_on, one.event != "resolved"))
     }
     everything = common.alerts(
-        alert_rows[alert_rows["alert_id"].isin(list(last))], options.as_of_date, prompts
+        alert_rows[alert_rows["alert_id"].isin(list(last))], options.as_of_date, prompts, evidence
     )
     folder = f"{options.base_url}/{options.as_of_date.isoformat()}" if options.base_url else None
     told = [_told(alert, last[alert.alert_id], folder) for alert in everything]
@@ -121,6 +126,7 @@ def _told(alert: Alert, change: Change, folder: str | None) -> NoticeAlert:
             domain=fmt.cut(alert.domain, _LONGEST_NAME),
             message=fmt.cut(alert.message, _LONGEST_TEXT),
             recommendation=fmt.cut(alert.recommendation, _LONGEST_TEXT),
+            causes=tuple(fmt.cut(cause, _LONGEST_CAUSE) for cause in alert.causes[:_MOST_CAUSES]),
             href=f"{folder}/{alert.href}" if folder else "",
         ),
         label=label,

@@ -22,6 +22,7 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
+import requests
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 from psycopg import sql
 
@@ -73,8 +74,9 @@ class Webhook:
                     self.connection.shutdown(socket.SHUT_RDWR)
                     return
                 self.send_response(int(answer))
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Length", "2")
                 self.end_headers()
+                self.wfile.write(b"ok")  # which is how Slack says that it has taken a message
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -105,19 +107,6 @@ def marts(module_warehouse: Warehouse) -> Warehouse:
     """The marts as dbt makes them, empty, for tests to write the nights into that they are about."""
     run_dbt(module_warehouse, "seed")
     run_dbt(module_warehouse, "run", "--select", "path:models", vars={"as_of_date": DAY.isoformat()})
-    with module_warehouse.connect() as connection:
-        for table, column in connection.execute(
-            "select c.table_name, c.column_name from information_schema.columns as c"
-            " where c.table_schema = 'marts' and c.is_nullable = 'NO' and c.table_name in"
-            " ('performance_alerts', 'alert_events', 'prompts', 'dashboard_metrics')"
-            " and c.column_name not in"
-            " (select column_name from information_schema.key_column_usage where table_schema = 'marts')"
-        ).fetchall():
-            connection.execute(
-                sql.SQL("alter table {} alter column {} drop not null").format(
-                    sql.Identifier("marts", table), sql.Identifier(column)
-                )
-            )
     return module_warehouse
 
 
@@ -186,6 +175,18 @@ def life(marts: Warehouse) -> Iterator[Life]:
             " ops.builds"
         )
         connection.execute("alter table ops.alert_actions enable trigger alert_actions_only_grow")
+        for table, column in connection.execute(
+            "select c.table_name, c.column_name from information_schema.columns as c"
+            " where c.table_schema = 'marts' and c.is_nullable = 'NO' and c.table_name in"
+            " ('performance_alerts', 'alert_events', 'prompts', 'dashboard_metrics')"
+            " and c.column_name not in"
+            " (select column_name from information_schema.key_column_usage where table_schema = 'marts')"
+        ).fetchall():
+            connection.execute(
+                sql.SQL("alter table {} alter column {} drop not null").format(
+                    sql.Identifier("marts", table), sql.Identifier(column)
+                )
+            )
         yield Life(connection)
 
 
@@ -403,6 +404,81 @@ def test_without_a_mail_server_notices_are_kept_in_the_outbox(life: Life, house:
     ]
 
 
+def crossed(life: Life, *days: int) -> None:
+    """Evaluations as a night freezes them: of one rule and prompt, which is slow on these days, high from the
+    23rd on."""
+    life.connection.execute("truncate intermediate.int_alert_evaluations")
+    for day in days:
+        level = 3 if day >= 23 else 1
+        life.connection.execute(
+            "insert into intermediate.int_alert_evaluations (as_of_date, rule, scope, subject_id, prompt_id,"
+            " prompt_name, period, metric, comparator, crossed_level, held_level, is_evaluated,"
+            " observed_value, threshold, sample_size) values (%s, 'slow_response', 'prompt', 'p1', 'p1',"
+            " 'slow', 'month', 'average_response_time_ms', 'above', %s, %s, true, 6000, 5000, 40)",
+            [DAY.replace(day=day), level, level],
+        )
+
+
+def derived(life: Life, warehouse: Warehouse, since: int, day: int) -> list[tuple[Any, ...]]:
+    """Nights up to a day, the first of them perhaps a past one; the alerts as the marts have them then."""
+    life.night(DAY.replace(day=day))
+    run_dbt(
+        warehouse, "run", "--select", "int_alert_states", "int_alert_ids", "int_alert_nights",
+        "int_alert_standing", "performance_alerts", "alert_events",
+        vars={"as_of_date": str(DAY.replace(day=day)), "alerts_since": str(DAY.replace(day=since))},
+    )  # fmt: skip
+    return life.connection.execute(
+        "select extract(day from first_detected_on)::int, extract(day from resolved_on)::int, state,"
+        " observed_value, alert_id from marts.performance_alerts order by first_detected_on, alert_id"
+    ).fetchall()
+
+
+def test_whichever_night_is_built_late_what_was_done_and_told_stays_with_its_alert(
+    life: Life, house: House, hook: Webhook, marts: Warehouse
+) -> None:
+    """Nights of one prompt that is slow, built in an order of their own; two clear nights close an alert."""
+
+    def said(day: int) -> dict[str, Any]:
+        return {"by": "ann", "now": at(DAY.replace(day=day)), "zone": house.settings.zone}
+
+    def told(day: int) -> list[str]:
+        house.tell(at(DAY.replace(day=day)))
+        return [one["title"] for one in hook.posted]
+
+    crossed(life, 21)
+    [(*found, first)] = derived(life, marts, 21, 21)
+    assert found == [21, None, "open", 6000]
+    assert told(21) == ["Prism 2026-11-21: 1 new low alert"]
+    actions.acknowledge(life.connection, [first], note="On it.", **said(21))
+    # the night before is built late: the alert is a day older and the same, and no news
+    crossed(life, 20, 21)
+    assert derived(life, marts, 20, 22) == [(20, None, "acknowledged", 6000, first)]
+    actions.reopen(life.connection, [first], **said(22))
+    assert len(told(22)) == 1
+    # clear on the 21st and 22nd, by uses that came late: it was over, and what came then is another
+    crossed(life, 20, 23)
+    (*over, kept), (*again, second) = derived(life, marts, 21, 23)
+    assert (over, kept, again) == ([20, 22, "resolved", 6000], first, [23, None, "open", 6000])
+    actions.assign(life.connection, [second], assigned_to="bob", **said(23))
+    assert told(23)[1:] == ["Prism 2026-11-23: 1 new high alert, 1 resolved"]
+    # and not so after all: one alert, with what was done about either and what was heard of either
+    crossed(life, 20, 21, 22, 23)
+    assert derived(life, marts, 22, 24) == [(20, None, "open", 6000, first)]
+    alert = actions.show(life.connection, second[:8], now=at(DAY), zone=house.settings.zone)
+    assert (alert.alert_id, alert.former_ids) == (first, (second,))
+    assert [one.action for one in alert.history] == ["acknowledge", "reopen", "assign"]
+    assert len(told(24)) == 2
+    # none of the nights bears it out: it is over, and with what was done still there
+    crossed(life)
+    over, other = sorted(derived(life, marts, 20, 25))
+    assert (over, other) == ((20, 20, "resolved", None, first), (23, 23, "resolved", None, second))
+    assert told(25)[2:] == ["Prism 2026-11-25: 1 resolved"]
+    events = life.connection.execute("select event, cause from marts.alert_events").fetchall()
+    assert (
+        events == [("resolved", "Evaluated again, the rule does not fire on the nights it was told of.")] * 2
+    )
+
+
 def states(life: Life) -> list[tuple[str, int, str]]:
     return life.connection.execute("select state, attempts, last_reply from ops.notices").fetchall()
 
@@ -449,6 +525,69 @@ def test_a_channel_that_does_not_take_a_message_gets_it_again_as_far_as_that_mak
     assert states(life) == [second]
     assert len(hook.posted) == posts
     assert len({json.dumps(one) for one in hook.posted}) == 1  # each time the same bytes
+
+
+def test_slack_teams_and_a_webhook_get_the_message_in_the_form_that_they_document(
+    life: Life, house: House, hook: Webhook, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the addresses that these services give out; the requests end on loopback."""
+    asked: list[str] = []
+    send = requests.Session.request
+
+    def redirected(session: requests.Session, method: str, url: str, **options: Any) -> requests.Response:
+        asked.append(f"{method.upper()} {url}")
+        return send(session, method, f"http://127.0.0.1:{hook.server.server_port}/", **options)
+
+    monkeypatch.setattr(requests.Session, "request", redirected)
+    workflow = "https://prod-1.westeurope.logic.azure.com:443/workflows/{}/triggers/manual/paths/invoke"
+    house.variables = {
+        "SLACK_URL": "https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ",
+        "TEAMS_URL": workflow.format("643e69f8")
+        + "?api-version=2016-06-01&sp=%2Ftriggers%2Fmanual%2Frun&sv=1.0&sig=s3cr3tsig",
+        "WEB_URL": "jsons://hook:s3cret@hooks.example.com/t0ken",
+    }
+    house.text = house.text.replace(
+        '{team: "${TEAM_URL}"}', '{slack: "${SLACK_URL}", teams: "${TEAMS_URL}", web: "${WEB_URL}"}'
+    ).replace("[team]", "[slack, teams, web]")
+    hook.answers = [503, 429, 500]
+    life.night(DAY, *((f"aaaa-{n:02}", "opened", "high") for n in range(30)))
+    with caplog.at_level(logging.DEBUG):
+        told = house.tell()
+    assert told.lines == (
+        "Notice to slack: retry (HTTP 503)",
+        "Notice to teams: retry (HTTP 429)",
+        "Notice to web: retry (HTTP 500)",
+        *(f"Notice to {name}: sent (taken)" for name in ("slack", "teams", "web")),
+    )
+    assert (
+        asked[:3]
+        == asked[3:]
+        == [
+            "POST https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ",
+            f"POST {workflow.format('643e69f8')}",
+            "POST https://hooks.example.com/t0ken",
+        ]
+    )
+    slack, teams, web = hook.posted[3:]
+    title = "Prism 2026-11-21: 30 new high alerts"
+    # https://api.slack.com/reference/messaging/payload: text of an attachment, read as plain text
+    [attachment] = slack["attachments"]
+    assert (attachment["title"], attachment["footer"], slack["mrkdwn"]) == (title, "Prism", False)
+    # https://learn.microsoft.com/power-automate/teams: a message with one adaptive card, under 28 KB
+    [card] = teams["attachments"]
+    assert (teams["type"], card["contentType"]) == ("message", "application/vnd.microsoft.card.adaptive")
+    assert card["content"]["type"] == "AdaptiveCard"
+    heading, body = card["content"]["body"]
+    assert [heading["type"], heading["text"], body["type"]] == ["TextBlock", title, "TextBlock"]
+    assert len(json.dumps(teams)) < 28_000
+    assert "http" not in json.dumps([slack, body]).replace("https://reports.example.com", "")  # no pictures
+    assert body["text"].split("\n\n")[1:3] == ["Success rate 40 %.", "Advice: Read the failed calls."]
+    for text in (attachment["text"], body["text"], web["message"]):
+        assert text.count("HIGH · NEW · prompt aaaa-") == 20 and "And 10 more: 10 high." in text
+        assert text.endswith("https://reports.example.com/prism/2026-11-21/alerts.html")
+    kept = str(life.connection.execute("select n::text from ops.notices as n").fetchall())
+    for secret in ("TIiajkdnlazkcOXrIdevi7FQ", "s3cr3tsig", "s3cret", "t0ken", "azure.com"):
+        assert secret not in " ".join([*told.lines, caplog.text, kept])
 
 
 def test_a_channel_that_stalls_ends_with_the_deadline_and_one_that_is_down_is_tried_again(

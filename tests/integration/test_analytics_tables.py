@@ -51,6 +51,13 @@ def connection(module_warehouse: Warehouse) -> Iterator[psycopg.Connection[Any]]
                 ('not begun', 'model', null, 'small', 'large', 'cost_per_use', '2025-05-01', null)
                 """
             )
+            connection.execute(
+                """
+                insert into intermediate.targets values
+                ('total_cost', 'all', null, 'below', 30, 0),
+                ('total_cost', 'prompt', 'Greeter', 'below', 1000, 0)
+                """
+            )
         yield connection
 
 
@@ -130,6 +137,32 @@ def test_what_is_computed_arrives_in_the_marts(
     ) == [("small or large", "Greeter", "no difference seen")]
     assert found(connection, "select usage_date, round(excess_cost) from analytics.cost_anomalies") == [
         (found(connection, "select used_at::date from raw.prompt_usage where usage_id = 'wild'")[0][0], 9990)
+    ]
+
+
+def test_a_forecast_over_its_budget_is_an_alert(connection: psycopg.Connection[Any]) -> None:
+    """Of the two budgets one is too small for what the next 30 days are forecast to cost."""
+    [(cost, low, high)] = found(
+        connection,
+        "select sum(value), sum(low), sum(high) from marts.usage_forecasts"
+        " where metric = 'total_cost' and scope = 'all'",
+    )
+    [(*subject, severity, threshold, sample, observed, observed_low, observed_high, message, advice)] = found(
+        connection,
+        "select scope, subject_id, prompt_id, prompt_name, severity, threshold, sample_size, observed_value,"
+        " observed_low, observed_high, message, recommendation from marts.performance_alerts"
+        " where rule = 'over_budget'",
+    )
+    assert subject == ["all", "all", None, "all prompts"]
+    assert 36 < cost < 45 and (severity, threshold, sample) == ("medium", 1, DAYS)
+    assert (observed, observed_low, observed_high) == pytest.approx((cost / 30, low / 30, high / 30))
+    assert message == (
+        f"Cost is forecast at {observed * 100:.0f} % of the budget ({cost:.2f} USD of 30 USD for the 30 days"
+        " to 2025-04-30) to 2025-03-31, above the threshold of 100 % of the budget."
+    )
+    assert advice.startswith("Find the dearest prompts and models")
+    assert found(connection, "select event, event_on from marts.alert_events where rule = 'over_budget'") == [
+        ("opened", AS_OF)
     ]
 
 

@@ -49,6 +49,19 @@ def test_the_subject_counts_what_happened_the_worst_first(
     assert view.headline.lower() == news.lower()
 
 
+def test_what_is_behind_an_alert_stands_with_it_the_most_telling_first() -> None:
+    causes = (
+        "Version 3 is new.",
+        "Model large: 81 % of what is too much." + "x" * 200,
+        "timeout: 71 of 116.",
+    )
+    view = samples.notice_of([samples.alert(0)], [change(0, "opened")], causes=causes)
+    [one] = view.alerts
+    assert [cause[:15] for cause in one.alert.causes] == ["Version 3 is ne", "Model large: 81"]
+    assert max(map(len, one.alert.causes)) == 160
+    assert "· Version 3 is new." in mail.render_chat(view)[1]
+
+
 def test_only_what_has_changed_is_in_it_the_worst_first_and_the_resolved_last() -> None:
     rows = [
         samples.alert(0, severity="low"),

@@ -36,15 +36,17 @@ final as (
         events.event,
         events.scope,
         events.subject_id,
-        detected.prompt_id,
-        detected.prompt_name,
-        detected.domain,
+        case events.scope when 'prompt' then events.subject_id end as prompt_id,
+        coalesce(detected.prompt_name, prompts.prompt_name, events.subject_id)
+            as prompt_name,
+        coalesce(detected.domain, prompts.domain) as domain,
         coalesce(rules.owner, prompts.owner) as owner,
         events.rule,
         events.previous_severity,
         events.severity,
         events.first_detected_on,
         case
+            when events.last_detected_on is null then {{ withdrawn_words() }}
             when events.event <> 'resolved' or evaluations.is_evaluated
                 then {{ alert_message('evaluations') }}
             when evaluations.as_of_date is not null
@@ -56,7 +58,7 @@ final as (
             else 'The rule no longer looks at it.'
         end as cause
     from events
-    inner join evaluations as detected
+    left join evaluations as detected
         on
             events.last_detected_on = detected.as_of_date
             and events.rule = detected.rule
@@ -69,7 +71,8 @@ final as (
             and events.scope = evaluations.of_scope
             and events.subject_id = evaluations.of_subject_id
     left join rules on events.rule = rules.rule
-    left join prompts on detected.prompt_id = prompts.prompt_id
+    left join prompts
+        on events.scope = 'prompt' and events.subject_id = prompts.prompt_id
 )
 
 select * from final

@@ -19,7 +19,10 @@ openings as (
     select states.alert_id
     from {{ ref('int_alert_states') }} as states
     inner join nights on states.as_of_date = nights.as_of_date
-    where states.event in ('opened', 'reopened')
+    where
+        states.event in ('opened', 'reopened')
+        -- of one that no night bears out any more there is the end alone
+        or states.last_detected_on is null
 ),
 
 -- one look at an index an episode, however many nights it lasted
@@ -39,6 +42,15 @@ newest as (
     ) as latest
 ),
 
+former as (
+    select
+        current_id as alert_id,
+        array_agg(alert_id order by published_at, alert_id) as former_ids
+    from {{ ref('int_alert_ids') }}
+    where alert_id <> current_id
+    group by current_id
+),
+
 standings as (
     select * from {{ ref('int_alert_standing') }}
 ),
@@ -53,9 +65,10 @@ found as (
             as resolved_on,
         coalesce(newest.severity, newest.previous_severity) as severity,
         newest.first_detected_on,
-        newest.last_detected_on,
+        newest.rule,
         newest.last_detected_on as evaluated_on,
-        evaluations.rule,
+        coalesce(newest.last_detected_on, newest.first_detected_on)
+            as last_detected_on,
         evaluations.prompt_id,
         evaluations.prompt_name,
         evaluations.domain,
@@ -72,7 +85,7 @@ found as (
         evaluations.override_reason,
         evaluations.detail
     from newest
-    inner join evaluations
+    left join evaluations
         on
             newest.last_detected_on = evaluations.as_of_date
             and newest.rule = evaluations.rule
@@ -85,18 +98,21 @@ final as (
     select
         {{ as_of_date() }} as as_of_date,
         found.alert_id,
+        former.former_ids,
         -- what it is about
         found.scope,
         found.subject_id,
-        found.prompt_id,
-        found.prompt_name,
-        found.domain,
+        case found.scope when 'prompt' then found.subject_id end as prompt_id,
+        coalesce(found.prompt_name, prompts.prompt_name, found.subject_id)
+            as prompt_name,
+        coalesce(found.domain, prompts.domain) as domain,
         coalesce(rules.owner, prompts.owner) as owner,
         -- what was found
         found.rule,
         found.severity,
-        found.period,
-        found.metric,
+        -- of one that no night bears out any more, what its rule looks at
+        coalesce(found.period, rules.period, 'day') as period,
+        coalesce(found.metric, rules.metric, found.rule) as metric,
         coalesce(found.comparator, rules.comparator) as comparator,
         found.observed_value,
         found.observed_low,
@@ -115,12 +131,17 @@ final as (
         standings.assigned_to,
         standings.due_on,
         -- in words
-        {{ alert_message('found') }} as message,
+        case
+            when found.evaluated_on is null then {{ withdrawn_words() }}
+            else {{ alert_message('found') }}
+        end as message,
         coalesce(rules.recommendation, 'The rule is no longer in use.')
             as recommendation
     from found
     left join rules on found.rule = rules.rule
-    left join prompts on found.prompt_id = prompts.prompt_id
+    left join prompts
+        on found.scope = 'prompt' and found.subject_id = prompts.prompt_id
+    left join former on found.alert_id = former.alert_id
     left join standings on found.alert_id = standings.alert_id
 )
 

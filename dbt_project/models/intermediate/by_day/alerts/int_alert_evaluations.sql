@@ -94,6 +94,7 @@ limited as (
             and observations.subject_id = prompts.prompt_id
 ),
 
+{% set cutoffs = ['threshold', 'medium_cutoff', 'high_cutoff'] -%}
 -- how many of the three cut-offs are crossed, and from how many the value has not
 -- come back by the margin
 graded as (
@@ -102,27 +103,28 @@ graded as (
         case
             when not limited.is_evaluated or limited.is_significant is not true
                 then 0
-            else (
-                select count(*)
-                from
-                    unnest(
-                        array[threshold, medium_cutoff, high_cutoff]
-                    ) as cutoffs (cutoff)
-                where direction * observed_value > direction * cutoff
-            )
+            else
+                {%- for cutoff in cutoffs %}
+                coalesce(
+                    (
+                        direction * observed_value > direction * {{ cutoff }}
+                    )::integer,
+                    0
+                ){{ ' +' if not loop.last }}
+                {%- endfor %}
         end as crossed_level,
         case
             when not limited.is_evaluated then 0
-            else (
-                select count(*)
-                from
-                    unnest(
-                        array[threshold, medium_cutoff, high_cutoff]
-                    ) as cutoffs (cutoff)
-                where
-                    direction * observed_value
-                    > direction * cutoff - margin * abs(cutoff)
-            )
+            else
+                {%- for cutoff in cutoffs %}
+                coalesce(
+                    (
+                        direction * observed_value
+                        > direction * {{ cutoff }} - margin * abs({{ cutoff }})
+                    )::integer,
+                    0
+                ){{ ' +' if not loop.last }}
+                {%- endfor %}
         end as held_level
     from limited
 ),
@@ -176,8 +178,8 @@ final as (
         metric,
         comparator,
         (array['low', 'medium', 'high'])[crossed_level] as severity,
-        crossed_level::integer as crossed_level,
-        held_level::integer as held_level,
+        crossed_level,
+        held_level,
         is_evaluated,
         observed_value,
         observed_low,

@@ -9,7 +9,7 @@
     )
 }}
 
--- written when all else is there: depends on {{ ref('int_alert_states') }}
+-- written when all else is there: depends on {{ ref('int_alert_ids') }}
 with final as (
     select
         series.as_of_date::date as as_of_date,

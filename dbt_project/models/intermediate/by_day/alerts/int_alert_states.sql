@@ -14,6 +14,10 @@
     )
 }}
 
+{%- set by_first_night -%}
+md5(spans.rule || ' ' || spans.subject_id || ' ' || spans.first_on)::uuid::text
+{%- endset %}
+
 -- An alert has three levels, as its rule has cut-offs: low, medium, high. Each is a
 -- trigger of its own that goes on after `open_after` nights in a row beyond its cut-off
 -- and off after `close_after` nights in a row that are back by the margin. Between the
@@ -282,17 +286,146 @@ episodes as (
     from numbered
 ),
 
+-- where each lies, to be held against what was published of these nights before
+spans as (
+    select
+        rule,
+        scope,
+        subject_id,
+        episode,
+        min(detected_since) as first_on,
+        max(as_of_date) as last_on
+    from episodes
+    where rank > 0
+    group by rule, scope, subject_id, episode
+),
+
+-- ids of nights that are derived anew; an episode that goes on from before has its own
+published as (
+    select ids.*
+    from {{ published_alerts() }} as ids
+    cross join starts
+    where
+        ids.last_on >= starts.first_date
+        {%- if is_incremental() %}
+        and not exists (
+            select 1 from {{ this }} as earlier
+            where
+                ids.alert_id = earlier.alert_id
+                and earlier.as_of_date < starts.first_date
+        )
+        {%- endif %}
+),
+
+-- an id goes to the first episode that has nights of it, an episode has its oldest
+claimed as (
+    select distinct on (published.alert_id)
+        published.alert_id,
+        published.published_at,
+        published.first_on,
+        spans.rule,
+        spans.scope,
+        spans.subject_id,
+        spans.episode
+    from published
+    inner join spans
+        on
+            published.rule = spans.rule
+            and published.scope = spans.scope
+            and published.subject_id = spans.subject_id
+            and published.first_on <= spans.last_on
+            and published.last_on >= spans.first_on
+    order by published.alert_id asc, spans.episode asc
+),
+
+kept as (
+    select distinct on (rule, scope, subject_id, episode)
+        rule,
+        scope,
+        subject_id,
+        episode,
+        alert_id
+    from claimed
+    order by
+        rule asc,
+        scope asc,
+        subject_id asc,
+        episode asc,
+        published_at asc,
+        first_on asc,
+        alert_id asc
+),
+
+-- a new one by its first night; where an id is of that night already, by how many there were
+named as (
+    select
+        spans.rule,
+        spans.scope,
+        spans.subject_id,
+        spans.episode,
+        case
+            when kept.alert_id is not null then kept.alert_id
+            when bool_or(taken.alert_id = {{ by_first_night }})
+                then
+                    md5(
+                        {{ by_first_night }} || ' ' || count(taken.alert_id)
+                    )::uuid::text
+            else {{ by_first_night }}
+        end as alert_id
+    from spans
+    left join kept
+        on
+            spans.rule = kept.rule
+            and spans.scope = kept.scope
+            and spans.subject_id = kept.subject_id
+            and spans.episode = kept.episode
+    left join {{ published_alerts() }} as taken
+        on
+            spans.rule = taken.rule
+            and spans.scope = taken.scope
+            and spans.subject_id = taken.subject_id
+    where spans.episode > 0
+    group by
+        spans.rule,
+        spans.scope,
+        spans.subject_id,
+        spans.episode,
+        spans.first_on,
+        kept.alert_id
+),
+
+-- told of, and no night bears it out any more: resolved on the first that did
+withdrawn as (
+    select
+        published.alert_id,
+        published.rule,
+        published.scope,
+        published.subject_id,
+        published.severity,
+        published.first_on,
+        min(nights.as_of_date) as as_of_date
+    from published
+    cross join starts
+    inner join nights
+        on greatest(published.first_on, starts.first_date) <= nights.as_of_date
+    where
+        not exists (
+            select 1 from claimed
+            where published.alert_id = claimed.alert_id
+        )
+    group by
+        published.alert_id,
+        published.rule,
+        published.scope,
+        published.subject_id,
+        published.severity,
+        published.first_on
+),
+
 final as (
     select
         episodes.as_of_date,
-        case
-            when episodes.episode = 0 then episodes.alert_id
-            else
-                md5(
-                    episodes.rule || ' ' || episodes.subject_id
-                    || ' ' || episodes.detected_since
-                )::uuid::text
-        end as alert_id,
+        coalesce(named.alert_id, episodes.alert_id) as alert_id,
         episodes.rule,
         episodes.scope,
         episodes.subject_id,
@@ -312,6 +445,7 @@ final as (
                                 episodes.rule = earlier.rule
                                 and episodes.subject_id = earlier.subject_id
                                 and episodes.scope = earlier.scope
+                                and earlier.last_detected_on is not null
                         )
                         {%- endif %}
                             then 'reopened'
@@ -327,7 +461,26 @@ final as (
         episodes.detected_since as first_detected_on,
         episodes.detected_until as last_detected_on
     from episodes
+    left join named
+        on
+            episodes.rule = named.rule
+            and episodes.scope = named.scope
+            and episodes.subject_id = named.subject_id
+            and episodes.episode = named.episode
     where episodes.rank > 0 or episodes.previous_rank > 0
+    union all
+    select
+        as_of_date,
+        alert_id,
+        rule,
+        scope,
+        subject_id,
+        'resolved' as event,
+        null as severity,
+        severity as previous_severity,
+        first_on as first_detected_on,
+        null as last_detected_on
+    from withdrawn
 )
 
 select * from final

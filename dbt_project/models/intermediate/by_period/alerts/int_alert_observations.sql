@@ -14,8 +14,22 @@ days as (
     select * from {{ ref('int_alert_days') }}
 ),
 
+-- what rules ask of a window; nothing else is worked out
+asked as (
+    select
+        period,
+        array_agg(metric) as metrics
+    from {{ ref('alert_rules') }}
+    where enabled
+    group by period
+),
+
 windows as (
-    select * from {{ ref('int_alert_windows') }}
+    select
+        windows.*,
+        asked.metrics
+    from {{ ref('int_alert_windows') }} as windows
+    inner join asked on windows.period = asked.period
 ),
 
 usage as (
@@ -59,6 +73,7 @@ spreads as (
         response_times.p95_low_response_time_ms,
         response_times.p95_high_response_time_ms,
         response_times.before_p95_response_time_ms,
+        windows.metrics,
         {{ variance(
             'sums.response_time_count', 'response_times.response_time_sum_ms',
             'response_times.response_time_square_sum'
@@ -83,6 +98,8 @@ spreads as (
             least(90, sums.period_start - sums.first_used_on), 0
         ) as days_before
     from sums
+    inner join windows
+        on sums.as_of_date = windows.as_of_date and sums.period = windows.period
     left join response_times
         on
             sums.as_of_date = response_times.as_of_date
@@ -144,7 +161,7 @@ cost_days as (
         on
             windows.baseline_start <= days.usage_date
             and windows.period_start > days.usage_date
-    where days.total_cost > 0
+    where days.total_cost > 0 and 'cost_spike' = any(windows.metrics)
 ),
 
 cost_centres as (
@@ -201,7 +218,9 @@ earlier_uses as (
         on
             windows.baseline_start <= days.usage_date
             and windows.period_start > days.usage_date
-    where windows.days is not null
+    where
+        windows.days is not null
+        and 'usage_count_change' = any(windows.metrics)
     group by
         windows.as_of_date,
         windows.period,
@@ -260,8 +279,7 @@ of_windows as (
             and measured.period = earlier_windows.period
             and measured.prompt_id = earlier_windows.prompt_id
     cross join lateral (
-        values
-        (
+        select
             'usage_count',
             measured.usage_count::double precision,
             measured.usage_count,
@@ -273,8 +291,9 @@ of_windows as (
             true,
             null::double precision,
             null::text
-        ),
-        (
+        where 'usage_count' = any(measured.metrics)
+        union all
+        select
             'success_rate',
             measured.success_rate,
             measured.outcome_count,
@@ -285,8 +304,9 @@ of_windows as (
             true,
             null,
             null
-        ),
-        (
+        where 'success_rate' = any(measured.metrics)
+        union all
+        select
             'error_rate',
             measured.error_rate,
             measured.error_known_count,
@@ -297,8 +317,9 @@ of_windows as (
             true,
             null,
             null
-        ),
-        (
+        where 'error_rate' = any(measured.metrics)
+        union all
+        select
             'average_rating',
             measured.average_rating,
             measured.rated_count,
@@ -309,8 +330,9 @@ of_windows as (
             true,
             null,
             null
-        ),
-        (
+        where 'average_rating' = any(measured.metrics)
+        union all
+        select
             'average_response_time_ms',
             measured.average_response_time_ms,
             measured.response_time_count,
@@ -329,8 +351,9 @@ of_windows as (
             || ', 95th percentile ' || {{ in_words(
                 "'p95_response_time_ms'", 'measured.p95_response_time_ms'
             ) }}
-        ),
-        (
+        where 'average_response_time_ms' = any(measured.metrics)
+        union all
+        select
             'p95_response_time_ms',
             measured.p95_response_time_ms,
             measured.response_time_count,
@@ -346,8 +369,9 @@ of_windows as (
             || ', mean ' || {{ in_words(
                 "'p95_response_time_ms'", 'measured.average_response_time_ms'
             ) }}
-        ),
-        (
+        where 'p95_response_time_ms' = any(measured.metrics)
+        union all
+        select
             'cost_per_use',
             measured.cost_per_use,
             measured.priced_count,
@@ -363,8 +387,9 @@ of_windows as (
             || ', dearest day ' || {{ in_words(
                 "'cost_per_use'", 'measured.dearest_day_cost_per_use'
             ) }}
-        ),
-        (
+        where 'cost_per_use' = any(measured.metrics)
+        union all
+        select
             'cost_spike',
             measured.total_cost
             / (exp(usual_costs.centre) * coalesce(measured.days, 1)),
@@ -383,8 +408,9 @@ of_windows as (
             || ', usual are ' || {{ in_words(
                 "'cost_per_use'", 'exp(usual_costs.centre) * measured.days'
             ) }}
-        ),
-        (
+        where 'cost_spike' = any(measured.metrics)
+        union all
+        select
             'success_rate_change',
             measured.success_rate / nullif(measured.before_success_rate, 0) - 1,
             least(measured.outcome_count, measured.before_outcome_count),
@@ -410,8 +436,9 @@ of_windows as (
             || {{ in_words("'success_rate'", 'measured.before_success_rate') }}
             || ' in the 90 days before to '
             || {{ in_words("'success_rate'", 'measured.success_rate') }}
-        ),
-        (
+        where 'success_rate_change' = any(measured.metrics)
+        union all
+        select
             'average_rating_change',
             measured.average_rating / nullif(measured.before_average_rating, 0)
             - 1,
@@ -435,8 +462,9 @@ of_windows as (
             ) }}
             || ' in the 90 days before to '
             || {{ in_words("'average_rating'", 'measured.average_rating') }}
-        ),
-        (
+        where 'average_rating_change' = any(measured.metrics)
+        union all
+        select
             'usage_count_change',
             measured.usage_count * earlier_windows.window_count
             / nullif(earlier_windows.usage_count, 0)::double precision - 1,
@@ -460,7 +488,7 @@ of_windows as (
                 earlier_windows.usage_count / earlier_windows.window_count
             )
             || ', never under ' || earlier_windows.least_usage_count
-        )
+        where 'usage_count_change' = any(measured.metrics)
     ) as observed (
         metric,
         observed_value,

@@ -1,8 +1,25 @@
 -- A night's state must not depend on when it is built: what was done by the morning
 -- after the as-of date counts, when the nightly run looks.
-with actions as (
-    select * from {{ ref('stg_ops__alert_actions') }}
-    where acted_on <= {{ as_of_date() }} + 1
+with ids as (
+    select * from {{ ref('int_alert_ids') }}
+),
+
+-- what was done about an alert that is one with another by now was done about that one
+actions as (
+    select
+        coalesce(ids.current_id, done.alert_id) as alert_id,
+        done.action_id,
+        done.action,
+        done.severity,
+        done.until_on,
+        done.acted_on,
+        done.acted_by,
+        done.assigned_to,
+        done.due_on,
+        done.note
+    from {{ ref('stg_ops__alert_actions') }} as done
+    left join ids on done.alert_id = ids.alert_id
+    where done.acted_on <= {{ as_of_date() }} + 1
 ),
 
 standing as (

@@ -1,0 +1,108 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='delete+insert',
+        unique_key='alert_id',
+        full_refresh=false,
+        post_hook="analyze {{ this }}",
+        indexes=[
+            {'columns': ['alert_id'], 'unique': true},
+            {'columns': ['current_id']},
+            {'columns': ['last_on']},
+        ],
+    )
+}}
+
+-- What was told of stays told: from here `int_alert_states` reads, when it derives nights
+-- anew, under which id people know an episode.
+with states as (
+    select * from {{ ref('int_alert_states') }}
+),
+
+lives as (
+    select
+        states.alert_id,
+        states.rule,
+        states.scope,
+        states.subject_id,
+        (
+            array_agg(
+                coalesce(states.severity, states.previous_severity)
+                order by states.as_of_date desc
+            )
+        )[1] as severity,
+        min(states.first_detected_on) as first_on,
+        -- the night that resolved it is no night of it
+        max(states.as_of_date - (states.severity is null)::integer) as last_on
+    from states
+    inner join {{ evaluated_nights() }} as nights
+        on states.as_of_date = nights.as_of_date
+    where
+        states.last_detected_on is not null
+        {%- if is_incremental() %}
+        and states.as_of_date >= {{ alerts_since() }}
+        {%- endif %}
+    group by
+        states.alert_id, states.rule, states.scope, states.subject_id
+),
+
+{% if is_incremental() -%}
+-- no episode's any more: that of the one that has its nights now, else still its own
+passed_on as (
+    select distinct on (published.alert_id)
+        published.alert_id,
+        coalesce(lives.alert_id, published.alert_id) as current_id,
+        published.rule,
+        published.scope,
+        published.subject_id,
+        published.severity,
+        published.first_on,
+        published.last_on,
+        published.published_at
+    from {{ this }} as published
+    left join lives
+        on
+            published.rule = lives.rule
+            and published.scope = lives.scope
+            and published.subject_id = lives.subject_id
+            and published.first_on <= lives.last_on
+            and published.last_on >= lives.first_on
+    where
+        published.last_on >= {{ alerts_since() }}
+        and not exists (
+            select 1 from lives as own
+            where published.alert_id = own.alert_id
+        )
+        and not exists (
+            select 1 from states
+            where
+                published.alert_id = states.alert_id
+                and states.as_of_date < {{ alerts_since() }}
+        )
+    order by published.alert_id asc, lives.first_on asc
+),
+
+{% endif -%}
+final as (
+    select
+        lives.alert_id,
+        lives.alert_id as current_id,
+        lives.rule,
+        lives.scope,
+        lives.subject_id,
+        lives.severity,
+        lives.first_on,
+        lives.last_on,
+        {% if is_incremental() -%}
+        coalesce(published.published_at, current_timestamp) as published_at
+    from lives
+    left join {{ this }} as published on lives.alert_id = published.alert_id
+    union all
+    select * from passed_on
+        {%- else -%}
+        current_timestamp as published_at
+    from lives
+        {%- endif %}
+)
+
+select * from final
