@@ -30,7 +30,7 @@ from orchestration.settings import Settings
 
 _SHOWN_LINES = 500  # of the audit log
 _SHOWN_DIFF = 200_000  # characters: beyond it a browser helps nobody
-_SECRET = "(set, not shown)"  # nosec B105 # noqa: S105 - the words in its place
+_HIDDEN = "(set, not shown)"  # in the place of a secret
 
 
 class Page(CustomView):
@@ -359,7 +359,7 @@ def in_force(settings: Settings) -> str:
     """Every setting as YAML: of URLs no more than scheme and host, of keys and channels nothing."""
     shown = without_secrets(settings.config.model_dump(mode="json", by_alias=True))
     for name in ("warehouse_url", "dagster_url", "smtp_url", "hmac_key_text"):
-        shown[name] = "(unset)" if getattr(settings, name) is None else _SECRET
+        shown[name] = "(unset)" if getattr(settings, name) is None else _HIDDEN
     return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
 
 
@@ -367,7 +367,7 @@ def without_secrets(value: Any) -> Any:
     """The same, each URL cut to scheme and host, each URL of a channel hidden."""
     if isinstance(value, Mapping):
         return {
-            name: dict.fromkeys(inner, _SECRET) if name == "channels" else without_secrets(inner)
+            name: dict.fromkeys(inner, _HIDDEN) if name == "channels" else without_secrets(inner)
             for name, inner in value.items()
         }
     if isinstance(value, list):
@@ -377,7 +377,7 @@ def without_secrets(value: Any) -> Any:
         try:
             return f"{parts.scheme}://{parts.hostname or ''}/…"
         except ValueError:
-            return _SECRET
+            return _HIDDEN
     if isinstance(value, str) and re.search(r"\b(password|sslpassword|passfile)\s*=", value):
-        return _SECRET  # a libpq URI in its other form
+        return _HIDDEN  # a libpq URI in its other form
     return value
