@@ -418,13 +418,18 @@ def _listed(ids: Sequence[str] | None) -> list[str] | None:
     return None if ids is None else list(ids)
 
 
+# jsonb keeps its keys in an order of its own
+_ORDER = {name: place for place, name in enumerate(FIELDS)}
+
+
 def _event(row: Mapping[str, Any]) -> Event:
+    changed = sorted(row["changed"].items(), key=lambda one: _ORDER.get(one[0], len(_ORDER)))
     return Event(
         change_id=int(row["change_id"]),
         prompt_id=row["prompt_id"],
         prompt_name=row["prompt_name"],
         action=row["action"],
-        changed={name: (pair["before"], pair["after"]) for name, pair in row["changed"].items()},
+        changed={name: (pair["before"], pair["after"]) for name, pair in changed},
         version=row["version"],
         changed_at=row["changed_at"],
         changed_by=row["changed_by"],

@@ -15,7 +15,7 @@ from psycopg import sql
 from orchestration.errors import PrismError
 from orchestration.library.application import create_tables
 from orchestration.library.metrics import Figures, PromptFigures
-from orchestration.library.prompts import Change, ChangeSet, Filter, InvalidPromptError, Prompt
+from orchestration.library.prompts import FIELDS, Change, ChangeSet, Filter, InvalidPromptError, Prompt
 from orchestration.library.store import ConflictError, Library, PromptNotFoundError
 from orchestration.library.templates import Sandbox
 from orchestration.warehouse import Warehouse
@@ -91,6 +91,7 @@ def test_a_prompt_is_made_with_its_first_version_and_its_record(library: Library
     assert (event.change_id, event.action, event.version) == (made.change_id, "create", 1)
     assert (event.changed_by, event.reason) == (BY, "asked for")
     assert event.changed["user_prompt_template"] == (None, "Sort: {{ text }}")
+    assert list(event.changed) == list(FIELDS)
 
 
 def test_a_changed_text_makes_a_version_and_another_field_makes_none(library: Library) -> None:
