@@ -80,7 +80,8 @@ ranked as (
     from buckets
 ),
 
-percentiles as (
+-- materialized: inside of a nested loop it would be made anew for every row
+percentiles as materialized (
     select
         period,
         scope,

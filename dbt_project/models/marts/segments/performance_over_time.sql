@@ -117,7 +117,8 @@ ranked as (
     from buckets
 ),
 
-percentiles as (
+-- materialized: inside of a nested loop it would be made anew for every row
+percentiles as materialized (
     select
         grain,
         ends_on,
@@ -133,16 +134,13 @@ final as (
     select
         {{ as_of_date() }} as as_of_date,
         counted.grain,
-        blocks.starts_on,
+        counted.ends_on - lengths.days + 1 as starts_on,
         counted.ends_on,
         counted.scope,
         counted.segment,
         {{ segment_metrics() }}
     from counted
-    inner join blocks
-        on
-            counted.grain = blocks.grain
-            and counted.ends_on = blocks.ends_on
+    inner join lengths on counted.grain = lengths.grain
     left join percentiles
         on
             counted.grain = percentiles.grain
