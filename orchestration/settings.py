@@ -43,6 +43,7 @@ VARIABLES: Mapping[str, str] = {
     "PRISM_SMTP_URL": "smtp://user:password@host:587 or smtps://…; unset: mails stay in the outbox",
     "PRISM_DKIM_KEY": "file with the private key that mails are signed with, see reports.dkim",
     "PRISM_HMAC_KEY": "key for pseudonyms of persons; unset: made once in PRISM_HOME",
+    "PRISM_HMAC_OLD_KEYS": "keys that were PRISM_HMAC_KEY before, with spaces between",
 }
 
 
@@ -293,7 +294,10 @@ class RecipientsOfColumn(_Frozen):
 
 
 class Subscription(_Frozen):
-    """Who gets which report, about what, when, in which form, and under which condition."""
+    """Who gets which report, about what, when, in which form, and under which condition.
+
+    ``pages``: the report that its mails lead to, the whole one or one of their domains alone.
+    """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")
     report: Literal["digest", "weekly", "monthly"] = "digest"
@@ -305,6 +309,18 @@ class Subscription(_Frozen):
     format: Literal["html", "text"] = "html"
     attach: tuple[Literal["xlsx", "csv"], ...] = ()
     condition: Literal["always", "results", "change", "alerts"] = "always"
+    pages: Literal["whole", "own"] = "whole"
+
+    @model_validator(mode="after")
+    def _own_pages_are_of_domains(self) -> Subscription:
+        if self.pages == "own" and not self.filters.domain and not self.is_by_domain:
+            raise ValueError("`pages: own` needs `filters: {domain: […]}` or `recipients: {column: domain}`")
+        return self
+
+    @property
+    def is_by_domain(self) -> bool:
+        """Whether there is one mail for each domain."""
+        return self.recipients == RecipientsOfColumn(column="domain")
 
     @model_validator(mode="before")
     @classmethod
@@ -567,6 +583,7 @@ class Settings(_Frozen):
     smtp_url: str | None = Field(default=None, repr=False)
     dkim_key_path: Path | None = None
     hmac_key_text: str | None = Field(default=None, repr=False)
+    hmac_old_keys_text: str | None = Field(default=None, repr=False)
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -612,6 +629,10 @@ class Settings(_Frozen):
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(key + "\n")
         return key.encode()
+
+    def hmac_keys(self) -> tuple[bytes, ...]:
+        """The key for pseudonyms, and those that were it before."""
+        return self.hmac_key(), *(key.encode() for key in (self.hmac_old_keys_text or "").split())
 
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -726,4 +747,5 @@ def load_settings(environment: Mapping[str, str], directory: Path) -> Settings:
         smtp_url=variable("PRISM_SMTP_URL"),
         dkim_key_path=(directory / key).resolve() if (key := variable("PRISM_DKIM_KEY")) else None,
         hmac_key_text=variable("PRISM_HMAC_KEY"),
+        hmac_old_keys_text=variable("PRISM_HMAC_OLD_KEYS"),
     )

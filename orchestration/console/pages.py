@@ -358,7 +358,7 @@ class SettingsPage(Page):
 def in_force(settings: Settings) -> str:
     """Every setting as YAML: of URLs no more than scheme and host, of keys and channels nothing."""
     shown = without_secrets(settings.config.model_dump(mode="json", by_alias=True))
-    for name in ("warehouse_url", "dagster_url", "smtp_url", "hmac_key_text"):
+    for name in ("warehouse_url", "dagster_url", "smtp_url", "hmac_key_text", "hmac_old_keys_text"):
         shown[name] = "(unset)" if getattr(settings, name) is None else _HIDDEN
     return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
 

@@ -25,13 +25,14 @@ from psycopg.types.json import Jsonb
 
 from orchestration.errors import PrismError
 from orchestration.forgetting import archives
-from orchestration.loading.validate import pseudonym
+from orchestration.loading.validate import key_id, pseudonym
 from orchestration.settings import FileSource, Settings
 from orchestration.warehouse import Warehouse
 
 _PSEUDONYM = re.compile(r"[0-9a-f]{64}")
 # Shorter ones without an @ stand in any text: there, only whole values are looked for.
 _TELLING = 8
+_DATED = re.compile(r"\d{4}-\d\d-\d\d")
 _LONGEST_KEY = 1000
 _SCHEMAS = ("raw", "ops", "analytics", "intermediate", "by_period", "marts")
 _TOMBSTONES = ("raw", "erased_people")
@@ -43,7 +44,8 @@ _PACKED = (".xlsx", ".parquet", ".pdf", ".png")
 class Receipt:
     """What an erasure removed, by table and kind of file, and what the search after it still found.
 
-    ``removed`` and ``found`` count rows (files, for reports); ``days`` are built anew by the next build.
+    ``removed`` and ``found`` count rows (files, for reports and mails); ``days`` are built anew by the next
+    build.
     ``unread`` are files that could not be searched. It names nobody.
     """
 
@@ -80,20 +82,24 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Person:
-    """One person by all the names that tables may hold. ``typed`` is the key as it was given."""
+    """One person by all the names that tables may hold. ``typed`` is the key as it was given.
+
+    ``pseudonyms`` -> the `key_id` of the key that each was made with.
+    """
 
     typed: str
     keys: tuple[str, ...]
-    pseudonyms: tuple[str, ...]
-    hmac_key: bytes = field(repr=False)
+    pseudonyms: Mapping[str, str]
+    hmac_keys: tuple[bytes, ...] = field(repr=False)
 
     @classmethod
     def of(cls, key: str, settings: Settings) -> Person:
         """``key`` as in the source, or a pseudonym as in ``raw.prompt_usage.user_key``."""
-        hashed: tuple[str, ...] = (pseudonym(settings.hmac_key(), key),)
+        hmac_keys = settings.hmac_keys()
+        hashed = {pseudonym(one, key): key_id(one) for one in hmac_keys}
         if _PSEUDONYM.fullmatch(key):
-            hashed = (key, *hashed)
-        return cls(key, tuple(dict.fromkeys((key, *hashed))), hashed, settings.hmac_key())
+            hashed = {key: key_id(hmac_keys[0]), **hashed}
+        return cls(key, tuple(dict.fromkeys((key, *hashed))), hashed, hmac_keys)
 
     @property
     def telling(self) -> tuple[str, ...]:
@@ -108,7 +114,7 @@ class Person:
             if value in self.keys:
                 return True
             try:
-                return pseudonym(self.hmac_key, value) in self.pseudonyms
+                return any(pseudonym(key, value) in self.pseudonyms for key in self.hmac_keys)
             except UnicodeEncodeError:  # bytes that are no text
                 return False
 
@@ -131,11 +137,11 @@ def erase(warehouse: Warehouse, settings: Settings, key: str, *, dry_run: bool =
             connection.rollback()
         else:
             connection.commit()
-        _archives(settings, person, receipt)
-        _reports(settings.reports_dir, person, receipt)
-        _mails(settings.home / "mails", person, receipt)
+        _files(settings, person, receipt)
         if not dry_run:
-            receipt.found = dict(search(connection, person))
+            left = Receipt(dry_run=True)
+            _files(settings, person, left)
+            receipt.found = {**search(connection, person), **left.removed}
             connection.execute("insert into ops.erasures (receipt) values (%s)", [Jsonb(receipt.as_json())])
     return receipt
 
@@ -145,7 +151,6 @@ def _tables(connection: psycopg.Connection, person: Person, timezone: str, recei
         "keys": list(person.keys),
         "timezone": timezone,
         "typed": person.typed,
-        "pseudonyms": list(person.pseudonyms),
         "telling": list(person.telling),
     }
 
@@ -156,7 +161,7 @@ def _tables(connection: psycopg.Connection, person: Person, timezone: str, recei
     connection.execute(
         """
         create temporary table erased_uses on commit drop as
-        select source, usage_id, (used_at at time zone %(timezone)s)::date as usage_date
+        select source, usage_id, session_id, (used_at at time zone %(timezone)s)::date as usage_date
         from raw.prompt_usage where user_key = any(%(keys)s)
         """,
         names,
@@ -210,11 +215,12 @@ def _tables(connection: psycopg.Connection, person: Person, timezone: str, recei
             "A source names them with its prompts: take them out there, or the next load does."
         )
     _daily_users(connection, person, receipt)
+    _daily_sessions(connection, receipt)
     _ops(connection, person, receipt)
-    connection.execute(
-        "insert into raw.erased_people (user_key) select unnest(%(pseudonyms)s::text[]) "
-        "on conflict (user_key) do nothing",
-        names,
+    connection.cursor().executemany(
+        "insert into raw.erased_people (user_key, key_id) values (%s, %s) "
+        "on conflict (user_key) do update set key_id = coalesce(erased_people.key_id, excluded.key_id)",
+        list(person.pseudonyms.items()),
     )
 
 
@@ -269,6 +275,48 @@ def _daily_users(connection: psycopg.Connection, person: Person, receipt: Receip
         from intermediate.int_prompt_users_daily where user_key = %(nobody)s group by prompt_key, user_key
         """,
         names,
+    )
+
+
+def _daily_sessions(connection: psycopg.Connection, receipt: Receipt) -> None:
+    """The sessions of the uses that are gone, where no other use has them: in sealed days a name of no
+    meaning takes the session's place; other days are built anew without it."""
+    if connection.execute("select to_regclass('intermediate.int_prompt_visitors')").fetchone() == (None,):
+        return
+    connection.execute(
+        """
+        create temporary table erased_sessions on commit drop as
+        select source, session_id, %s::text || ' ' || gen_random_uuid() as nobody
+        from (select distinct source, session_id from erased_uses where session_id is not null) as sessions
+        where not exists (
+            select from raw.prompt_usage as uses
+            where uses.source = sessions.source and uses.session_id = sessions.session_id
+        )
+        """,
+        [_REMOVED],
+    )
+    done = connection.execute(
+        """
+        update intermediate.int_prompt_sessions_daily as days set session_id = sessions.nobody
+        from erased_sessions as sessions
+        where days.source = sessions.source and days.session_id = sessions.session_id
+            and days.usage_date <= (select max(sealed_through) from raw.sealed_days)
+        """
+    )
+    receipt.add("int_prompt_sessions_daily (sessions of sealed days)", done.rowcount)
+    connection.execute(
+        """
+        with known as (
+            delete from intermediate.int_prompt_visitors as visitors using erased_sessions as sessions
+            where visitors.kind = 'session' and visitors.source = sessions.source
+                and visitors.visitor_key = sessions.session_id
+        )
+        insert into intermediate.int_prompt_visitors (kind, source, prompt_key, visitor_key, last_date)
+        select 'session', days.source, days.prompt_key, days.session_id, max(days.usage_date)
+        from intermediate.int_prompt_sessions_daily as days
+        inner join erased_sessions as sessions on days.session_id = sessions.nobody
+        group by 2, 3, 4
+        """
     )
 
 
@@ -353,6 +401,12 @@ def _readable(content: bytes) -> str:
     return html.unescape(content.decode("utf-8", "replace"))
 
 
+def _files(settings: Settings, person: Person, receipt: Receipt) -> None:
+    _archives(settings, person, receipt)
+    _reports(settings.reports_dir, person, receipt)
+    _mails(settings.home / "mails", person, receipt)
+
+
 def _archives(settings: Settings, person: Person, receipt: Receipt) -> None:
     """Files that were put away. Those that still lie where they came from are the source's own."""
     is_theirs = person.is_theirs()
@@ -395,19 +449,25 @@ def _reports(folder: Path, person: Person, receipt: Receipt) -> None:
         content = path.read_bytes()
         changed = pattern.sub(_REMOVED.encode(), content)
         if changed != content:
-            held.add(folder / path.relative_to(folder).parts[0])
+            held.add(_report_of(path, folder))
             receipt.add("reports (pages)", 1)
             if not receipt.dry_run:
                 partial = path.with_name(path.name + ".part")
                 partial.write_bytes(changed)
                 partial.replace(path)
     for path in packed:
-        if folder / path.relative_to(folder).parts[0] in held or (
+        if _report_of(path, folder) in held or (
             path.suffix == ".xlsx" and _shows(_readable(path.read_bytes()), person)
         ):
             receipt.add("reports (files)", 1)
             if not receipt.dry_run:
                 path.unlink()
+
+
+def _report_of(path: Path, folder: Path) -> Path:
+    """The report that a file is of: one of all domains lies in ``folder`` itself, others deeper."""
+    inside = [parent for parent in path.parents if parent.is_relative_to(folder)]
+    return next((parent for parent in inside if _DATED.fullmatch(parent.name)), folder)
 
 
 def _mails(folder: Path, person: Person, receipt: Receipt) -> None:

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from orchestration.errors import PrismError
 from orchestration.loading import library, merge, reconcile
-from orchestration.loading.validate import REJECTS, Checked, Rules, check
+from orchestration.loading.validate import REJECTS, Checked, Rules, check, key_id
 from orchestration.settings import Settings, Source
 from orchestration.sources.archive import Archive, ArchivingReader
 from orchestration.sources.comparison import ComparableReader, Comparison, Days
@@ -150,15 +150,17 @@ class _Load:
         self._timezone = settings.config.timezone
         self._progress = progress
         privacy = settings.config.privacy
-        erased, self._sealed_through = session.run(merge.forgotten)
+        keys = settings.hmac_keys()
+        key_ids = [key_id(key) for key in keys]
+        erased, self._sealed_through = session.run(lambda connection: merge.forgotten(connection, key_ids))
         self._rules = Rules(
             now=datetime.now(UTC),
             start=datetime.combine(settings.config.start_date, clock(), settings.zone),
-            hmac_key=None if privacy.persons == "plain" else settings.hmac_key(),
+            hmac_key=None if privacy.persons == "plain" else keys[0],
             with_texts=privacy.prompt_texts != "none",
             redacted=privacy.prompt_texts == "redacted",
             erased=erased,
-            erased_key=settings.hmac_key() if erased else b"",
+            erased_keys=keys,
             sealed_before=_start_of_day_after(self._sealed_through, settings.zone),
         )
 

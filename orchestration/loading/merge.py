@@ -447,12 +447,25 @@ def next_batch_id(connection: psycopg.Connection) -> int:
     return int(row[0])
 
 
-def forgotten(connection: psycopg.Connection) -> tuple[frozenset[str], date | None]:
-    """Pseudonyms of people who were erased, and the last day that is sealed."""
-    people = connection.execute("select user_key from raw.erased_people").fetchall()
+def forgotten(connection: psycopg.Connection, key_ids: Sequence[str]) -> tuple[frozenset[str], date | None]:
+    """Pseudonyms of people who were erased, and the last day that is sealed.
+
+    Raises :class:`PrismError` for people who were erased by another key for pseudonyms than ``key_ids`` tell
+    of: they would not be known again.
+    """
+    people = connection.execute(
+        "select user_key, key_id from raw.erased_people order by erased_at"
+    ).fetchall()
+    unknown = [key_id for _, key_id in people if key_id is not None and key_id not in key_ids]
+    if unknown:
+        raise PrismError(
+            f"{len(unknown)} people were erased under another key for pseudonyms, and would come back",
+            where=f"raw.erased_people, key_id {', '.join(sorted(set(unknown)))}",
+            mend="Name the key that it was in PRISM_HMAC_OLD_KEYS (docs/privacy.md).",
+        )
     row = connection.execute("select max(sealed_through) from raw.sealed_days").fetchone()
     assert row is not None
-    return frozenset(person for (person,) in people), row[0]
+    return frozenset(person for person, _ in people), row[0]
 
 
 def landed(connection: psycopg.Connection, batch_id: int) -> bool:

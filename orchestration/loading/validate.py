@@ -54,8 +54,8 @@ _TYPES: Mapping[Kind, pa.DataType] = {
 class Rules:
     """What judging depends on beside the batch. ``hmac_key`` is null where persons stay as they are.
 
-    Texts are ``redacted`` where it is set. ``erased`` are pseudonyms, by ``erased_key``, of people of whose
-    uses none is taken. Nor is one from before ``sealed_before``.
+    Texts are ``redacted`` where it is set. ``erased`` are pseudonyms, by one of ``erased_keys``, of people of
+    whose uses none is taken. Nor is one from before ``sealed_before``.
     """
 
     now: datetime
@@ -64,7 +64,7 @@ class Rules:
     with_texts: bool
     redacted: bool = False
     erased: frozenset[str] = frozenset()
-    erased_key: bytes = b""
+    erased_keys: tuple[bytes, ...] = ()
     sealed_before: datetime | None = None
 
 
@@ -157,13 +157,21 @@ def pseudonym(key: bytes, person: str) -> str:
     return hmac.digest(key, person.encode(), "sha256").hex()
 
 
+def key_id(key: bytes) -> str:
+    """By what a key for pseudonyms is known without being told."""
+    return pseudonym(key, "which key this is")[:12]
+
+
 def _forgotten(
     batch: Batch, columns: Mapping[str, values.Column], rules: Rules, bad: np.ndarray
 ) -> Iterator[pa.Table]:
     """Marks as bad the uses of people who were erased, and those of sealed days; yields their rejects."""
     if rules.erased:
         encoded = columns["user_key"].values.dictionary_encode()
-        marks = [pseudonym(rules.erased_key, one) in rules.erased for one in encoded.dictionary.to_pylist()]
+        marks = [
+            any(pseudonym(key, one) in rules.erased for key in rules.erased_keys)
+            for one in encoded.dictionary.to_pylist()
+        ]
         erased = values.true_rows(pc.take(pa.array(marks, pa.bool_()), encoded.indices))
         bad[erased] = True
         # neither the key of the use nor a value: nothing that leads back to the person

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from orchestration.errors import PrismError
 from orchestration.forgetting.erase import Person, erase, search
 from orchestration.loading.load import BatchResult, load_source
 from orchestration.loading.validate import pseudonym
@@ -47,10 +48,11 @@ class House:
         config = {"sources": [source], "privacy": {"prompt_texts": "full"}}
         (folder / "prism.yaml").write_text(yaml.safe_dump(config))
 
+        self.variables = {"PRISM_HOME": str(folder / "home"), "PRISM_HMAC_KEY": KEY}
+
     @property
     def settings(self) -> Settings:
-        variables = {"PRISM_HOME": str(self.folder / "home"), "PRISM_HMAC_KEY": KEY}
-        return load_settings(variables, self.folder)
+        return load_settings(self.variables, self.folder)
 
     def put(self, name: str, content: bytes) -> None:
         path = self.folder / "in" / name
@@ -129,6 +131,40 @@ def test_a_person_is_erased_by_their_pseudonym_too(house: House) -> None:
     assert house.load()[0].inserted == 0
 
 
+def test_an_erasure_outlives_a_change_of_the_key_and_one_after_it_finds_older_rows(
+    house: House,
+) -> None:
+    old, new = "0ld", "n3w"
+    house.variables["PRISM_HMAC_KEY"] = old
+    house.put("log.csv", LOG.encode())
+    house.load()
+    erase(house.warehouse, house.settings, PERSON)
+
+    house.variables["PRISM_HMAC_KEY"] = new
+    house.put("again.csv", LOG.encode())
+    with pytest.raises(PrismError, match="1 people were erased under another key") as told:
+        house.load()
+    assert "PRISM_HMAC_OLD_KEYS" in str(told.value) and old not in str(told.value)
+    assert house.rows("select count(*) from raw.prompt_usage") == [(2,)]
+
+    house.variables["PRISM_HMAC_OLD_KEYS"] = f"another {old}"
+    again = house.load()[0]
+    assert (again.rejected, again.updated, again.inserted) == (3, 2, 0)
+    assert house.rows("select distinct user_key from raw.prompt_usage") == [
+        (pseudonym(new.encode(), "bob@example.com"),)
+    ]
+    # of somebody of whom one use is kept by the old key's hash, and one by the new one's
+    house.run(
+        "update raw.prompt_usage set user_key = %s where usage_id = '2'",
+        pseudonym(old.encode(), "bob@example.com"),
+    )
+    receipt = erase(house.warehouse, house.settings, "bob@example.com")
+    assert receipt.removed["raw.prompt_usage"] == 2 and receipt.found == {}
+    del house.variables["PRISM_HMAC_OLD_KEYS"]
+    with pytest.raises(PrismError, match="under another key"):
+        house.load()
+
+
 def test_every_format_of_an_archive_loses_the_persons_rows_alone(house: House) -> None:
     uses = [
         {"id": str(n), "prompt": "p", "at": "2026-03-01T10:00:00Z", "user": user, "text": "t", "rating": "4"}
@@ -188,15 +224,21 @@ def test_mails_names_and_reports_of_an_erased_person_go(house: House) -> None:
     page.parent.mkdir(parents=True)
     page.write_text(f"<td>{PERSON}</td><td>bob@example.com</td>")
     (page.parent / "report.pdf").write_bytes(b"packed")
-    other = house.settings.reports_dir / "2026-03-02" / "report.pdf"
-    other.parent.mkdir()
-    other.write_bytes(b"packed")
+    own = house.settings.reports_dir / "domains" / "legal-1" / "2026-03-01"
+    own.mkdir(parents=True)
+    (own / "data.js").write_text(json.dumps({"owner": PERSON}))
+    reports = house.settings.reports_dir
+    others = [own.parent / "2026-03-02", reports / "domains/sales-1/2026-03-01", reports / "2026-03-02"]
+    for other in others:
+        other.mkdir(parents=True)
+        (other / "report.pdf").write_bytes(b"packed")
+    (own / "report.pdf").write_bytes(b"packed")
 
     receipt = erase(house.warehouse, house.settings, PERSON)
     assert receipt.found == {}
     assert receipt.removed == {
         "ops.outbox": 2, "ops.outbox (content)": 1, "ops.mail_suppressions": 1,
-        "ops.alert_actions (names)": 1, "reports (pages)": 1, "reports (files)": 1,
+        "ops.alert_actions (names)": 1, "reports (pages)": 2, "reports (files)": 2,
     }  # fmt: skip
     assert house.rows("select report, recipient, length(body) > 0 from ops.outbox order by 1") == [
         ("digest", "bob@example.com", False),  # that it was sent stays known
@@ -207,8 +249,8 @@ def test_mails_names_and_reports_of_an_erased_person_go(house: House) -> None:
         ("erased",),
     ]
     assert page.read_text() == "<td>erased</td><td>bob@example.com</td>"
-    assert not (page.parent / "report.pdf").exists()
-    assert other.exists()
+    assert not (page.parent / "report.pdf").exists() and not (own / "report.pdf").exists()
+    assert all((other / "report.pdf").exists() for other in others)
     with house.warehouse.connect() as connection, pytest.raises(psycopg.errors.RaiseException):
         connection.execute("update ops.alert_actions set note = 'changed'")
 
