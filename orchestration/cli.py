@@ -247,7 +247,13 @@ def load(
 
 
 @app.command()
-def report(date: DateOption = None) -> None:
+def report(
+    date: DateOption = None,
+    domain: Annotated[
+        list[str] | None,
+        typer.Option("--domain", help="A report of this domain alone, and of others named so, too."),
+    ] = None,
+) -> None:
     """Renders the report from the marts as they are; refuses another as-of date than theirs."""
     from orchestration import builds, reporting, roles, warehouse
 
@@ -259,7 +265,12 @@ def report(date: DateOption = None) -> None:
         day = date.date() if date else builds.marts_as_of_date(connection)
         if day is None:
             raise PrismError("the marts are not built yet", where=house.where, mend="Run: prism run")
-        print(reporting.render(connection, settings, day, builds.MARTS).path / "index.html")
+        if domain:
+            reporting.check_domains(connection, day, builds.MARTS, domain)
+            made = reporting.render_of_domains(connection, settings, day, builds.MARTS, domain)
+        else:
+            made = reporting.render(connection, settings, day, builds.MARTS)
+        print(made.path / "index.html")
 
 
 app.command()(ui)

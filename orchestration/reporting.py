@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,9 @@ from orchestration.partitions import last_ended_day
 from orchestration.settings import RecipientsOfColumn, Settings, Source, Subscription
 from orchestration.warehouse import Warehouse, open_warehouse, setup
 from reports import mail, outbox
+from reports.domains import folder_of
 from reports.mail import Content
+from reports.marts import reading
 from reports.options import Build, ReportOptions, Setting
 from reports.render import MANIFEST, RenderedReport, render_report
 from reports.views.operations import OperationsNotice, heartbeat_notice, source_notice
@@ -83,14 +86,64 @@ def in_force(settings: Settings, server_version: int) -> tuple[Setting, ...]:
 def render(
     connection: psycopg.Connection, settings: Settings, as_of_date: date, marts_schema: str
 ) -> RenderedReport:
-    """Renders the pages and the mails of the marts as they are.
+    """Renders the pages and the mails of the marts as they are, and the pages of some domains that mails
+    lead to.
 
     Raises :class:`PrismError` where their newest build is not green, :class:`ReportError` where they are
     of another date.
     """
     options = _options(connection, settings, as_of_date, marts_schema)
     kept_mails.keep(connection, settings, options)
-    return render_report(connection, settings.reports_dir, options)
+    whole = render_report(connection, settings.reports_dir, options)
+    for domains in _readers_domains(settings, as_of_date):
+        render_of_domains(connection, settings, as_of_date, marts_schema, domains)
+    return whole
+
+
+def _readers_domains(settings: Settings, as_of_date: date) -> list[tuple[str, ...]]:
+    """The domains of each report that a kept mail of the date leads to, each set once."""
+    by_name = {one.name: one for one in settings.config.reports.all_subscriptions}
+    kept = kept_mails.of_date(settings, as_of_date).kept
+    wanted = (subscriptions.domains(by_name[one.subscription], one.part) for one in kept)
+    return sorted({tuple(sorted(set(domains))) for domains in wanted if domains})
+
+
+def check_domains(
+    connection: psycopg.Connection, as_of_date: date, marts_schema: str, domains: Sequence[str]
+) -> None:
+    """Raises :class:`PrismError` for a domain that no prompt is of."""
+    with reading(connection, marts_schema, as_of_date) as marts:
+        known = sorted(marts.prompts()["domain"].dropna().unique())
+    for domain in domains:
+        if domain not in known:
+            raise PrismError(
+                f"no prompt is of the domain {domain!r}",
+                where="prism report --domain",
+                mend=f"There are: {', '.join(known)}." if known else "There is none yet.",
+            )
+
+
+def render_of_domains(
+    connection: psycopg.Connection,
+    settings: Settings,
+    as_of_date: date,
+    marts_schema: str,
+    domains: Sequence[str],
+) -> RenderedReport:
+    """Renders the pages of some domains alone, which say nothing of other domains and of nobody's mails.
+
+    Raises :class:`ReportError` where the database does not keep the domains apart, :class:`PrismError` as
+    :func:`render` does.
+    """
+    options = _options(connection, settings, as_of_date, marts_schema)
+    shown = ("Report", "Privacy", "Versions")
+    of_them = replace(
+        options,
+        title=f"{options.title}: {', '.join(domains)}",
+        settings=tuple(one for one in options.settings if one.group in shown),
+        domains=tuple(domains),
+    )
+    return render_report(connection, settings.reports_dir / folder_of(domains), of_them)
 
 
 def _options(

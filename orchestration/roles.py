@@ -1,4 +1,4 @@
-"""Who may do what in the warehouse: five roles, what each is granted, and which domains an analyst sees.
+"""Who may do what in the warehouse: six roles, what each is granted, and which domains an analyst sees.
 
 The roles are groups that nobody logs in as. The program takes on the least of them for each step, where it
 is allowed to; where an administrator made none of them, it works as the user that it is.
@@ -18,12 +18,14 @@ from psycopg.conninfo import conninfo_to_dict
 LOADER = "prism_loader"
 TRANSFORMER = "prism_transformer"
 REPORTER = "prism_reporter"
+RECIPIENT = "prism_recipient"
 ANALYST = "prism_analyst"
 ADMIN = "prism_admin"
 ROLES: Mapping[str, str] = {
     LOADER: "writes raw, and nothing else",
     TRANSFORMER: "owns what dbt and the statistics make; reads raw and ops",
     REPORTER: "reads the marts whole and keeps ops",
+    RECIPIENT: "reads the marts of the domains that a report is made of, and nothing without one",
     ANALYST: "reads marts and api, of the domains in ops.domain_grants; no text, no person",
     ADMIN: "all of these, and grants domains",
 }
@@ -43,7 +45,7 @@ grant {role} to {member};
 """
 
 _MEMBERS: LiteralString = """
-grant {loader}, {transformer}, {reporter} to {admin};
+grant {loader}, {transformer}, {reporter}, {recipient} to {admin};
 """
 
 # What each role may do with what is there; schemas that dbt has not made yet are dbt's own to grant.
@@ -67,7 +69,8 @@ grant select, insert, update, delete on ops.domain_grants to {admin};
 grant usage on schema ops to {admin};
 -- policies look here with the rights of whoever asks; without usage of ops nobody else reads it
 grant select on ops.domain_grants to {analyst};
-grant execute on function ops.granted_prompts(), ops.granted_alerts() to {analyst}, {transformer}, {reporter};
+grant execute on function ops.granted_prompts(), ops.granted_alerts()
+to {analyst}, {recipient}, {transformer}, {reporter};
 alter table ops.domain_grants enable row level security;
 drop policy if exists everything on ops.domain_grants;
 create policy everything on ops.domain_grants to {admin}, {transformer}, {reporter} using (true);
@@ -124,6 +127,7 @@ def _names(database: str) -> dict[str, sql.Composable]:
         "loader": sql.Identifier(LOADER),
         "transformer": sql.Identifier(TRANSFORMER),
         "reporter": sql.Identifier(REPORTER),
+        "recipient": sql.Identifier(RECIPIENT),
         "analyst": sql.Identifier(ANALYST),
         "admin": sql.Identifier(ADMIN),
         "database": sql.Identifier(database),

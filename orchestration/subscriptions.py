@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from orchestration.settings import RecipientsOfColumn, Reports, Subscription
+from reports.domains import folder_of
 from reports.selection import Selection
 from reports.views.digest import Letter
 
@@ -56,6 +57,13 @@ def selection(subscription: Subscription) -> Selection:
     return Selection({column: wanted for column, wanted in values.items() if wanted}, tuple(filters.severity))
 
 
+def domains(subscription: Subscription, part: str | None) -> tuple[str, ...]:
+    """The domains that a mail with pages of its own is about; ``part`` is the value of its column."""
+    if subscription.pages == "whole":
+        return ()
+    return (part,) if subscription.is_by_domain and part else subscription.filters.domain
+
+
 def letters(
     subscription: Subscription, reports: Reports, parts: Sequence[str]
 ) -> Iterator[tuple[str | None, Letter]]:
@@ -74,6 +82,7 @@ def letters(
         reason=reason,
         contact=reports.contact,
         attached=bool(subscription.attach),
+        folder=_folder(subscription, None),
     )
     if not isinstance(subscription.recipients, RecipientsOfColumn):
         yield None, letter
@@ -93,9 +102,15 @@ def letters(
                 letter,
                 selection=Selection(values, whole.severities, each=column),
                 scope=", ".join([mine, *about]),
+                folder=_folder(subscription, part),
                 reason="you are named as the owner of these prompts" if column == "owner" else reason,
             ),
         )
+
+
+def _folder(subscription: Subscription, part: str | None) -> str:
+    wanted = domains(subscription, part)
+    return folder_of(wanted) if wanted else ""
 
 
 def _recipient(owner: str) -> str:

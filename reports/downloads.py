@@ -86,6 +86,8 @@ def write(marts: Marts, folder: Path, options: ReportOptions) -> Downloads:
     for name in TABLES:
         whole = marts.extract(name)
         rows = whole.count()
+        if options.domains and not rows:
+            continue  # it is of all domains together
         listed, in_files = _fitting(marts, whole, rows, MOST_ROWS, options)
         files = (
             exports.write_extract(listed, folder / FOLDER, f"{name}-{options.as_of_date}", formats)

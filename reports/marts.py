@@ -609,6 +609,23 @@ class Marts:
                     mend=f"Build them first: prism run --date {as_of_date.isoformat()}",
                 )
 
+    def narrow(self, role: str, domains: Sequence[str]) -> list[str]:
+        """Reads on, to the end of the transaction, as ``role`` of these domains; returns marts that have no
+        row level security for it, which must not be read then."""
+        self.connection.execute(sql.SQL("set local role {}").format(sql.Identifier(role)))
+        self.connection.execute("select set_config('prism.domains', %s::text[]::text, true)", [list(domains)])
+        rows = self.connection.execute(
+            """
+            select relname from pg_class
+            where relnamespace = (select oid from pg_namespace where nspname = %s)
+                and relkind in ('r', 'v', 'm') and not row_security_active(oid)
+                and not coalesce('security_invoker=true' = any(reloptions), false)
+            order by 1
+            """,
+            [self.schema],
+        )
+        return [name for (name,) in rows]
+
     def extract(self, name: str, where: Mapping[str, str] = MappingProxyType({})) -> Extract:
         """A whole mart as it is, to be written to a file: see :func:`extract_of`."""
         return extract_of(self.connection, self.schema, name, where)
@@ -713,10 +730,17 @@ class Marts:
         ).format(sql.SQL(", ").join(columns), self._table("cost_analysis"))
         return self._frame(query, _ANOMALIES, {"most": most})
 
-    def distribution(self) -> pd.DataFrame:
-        """`performance_distribution` of all prompts together: one row a period, metric and bucket."""
+    def distribution(self, scope: str = "all") -> pd.DataFrame:
+        """`performance_distribution` of all prompts together: one row a period, metric and bucket.
+
+        Of the scope ``domain``: one for each domain.
+        """
         return self._mart(
-            "performance_distribution", _DISTRIBUTION, "period, metric, bucket", "scope = 'all'"
+            "performance_distribution",
+            _DISTRIBUTION,
+            "period, metric, bucket",
+            "scope = %(scope)s",
+            {"scope": scope},
         )
 
     def movers(self, as_of_date: date, most: int) -> pd.DataFrame:

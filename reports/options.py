@@ -54,7 +54,8 @@ class ReportOptions:
     ``base_url`` is where the reports folder is published, without a slash at the end (None: nowhere);
     ``version`` that of the program; ``previous_report`` the date of the report before this one.
     ``settings`` are shown to readers, with ``config_file`` as the place to
-    change them. ``exports`` are the formats of the files that lie in the report.
+    change them. ``exports`` are the formats of the files that lie in the report. ``domains``: it is of these
+    alone; none: of all.
     """
 
     as_of_date: date
@@ -69,3 +70,4 @@ class ReportOptions:
     settings: tuple[Setting, ...] = ()
     config_file: str = "prism.yaml"
     exports: tuple[Format, ...] = ()
+    domains: tuple[str, ...] = ()

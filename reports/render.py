@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -27,6 +27,7 @@ import psycopg
 from markupsafe import Markup
 
 from reports import charts, downloads
+from reports.domains import reading_domains
 from reports.errors import ReportError
 from reports.marts import TARGETED, Marts, reading, records
 from reports.options import ReportOptions
@@ -392,7 +393,7 @@ def render_report(
                 building.chmod(0o755)
                 writer = _Writer(building)
                 told = replace(options, previous_report=_report_before(reports_dir, name))
-                with reading(connection, options.marts_schema, options.as_of_date) as marts:
+                with _reading(connection, options) as marts:
                     headline = _write(writer, marts, told)
                 for file, content in (files or {}).items():
                     writer.file(file, content)
@@ -413,11 +414,19 @@ def render_report(
     return RenderedReport(final, options.as_of_date, writer.pages, writer.size_bytes, is_latest)
 
 
+def _reading(connection: psycopg.Connection[Any], options: ReportOptions) -> AbstractContextManager[Marts]:
+    schema, day = options.marts_schema, options.as_of_date
+    if options.domains:
+        return reading_domains(connection, schema, day, options.domains)
+    return reading(connection, schema, day)
+
+
 def _manifest(options: ReportOptions, pages: int, headline: str) -> bytes:
     finished = options.build.finished_at
     content = {
         "as_of_date": options.as_of_date.isoformat(),
         "title": options.title,
+        "domains": list(options.domains),
         "headline": headline,
         "build": options.build.state,
         "built_at": finished.isoformat() if finished else None,

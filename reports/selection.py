@@ -77,7 +77,7 @@ def cut(
     summary = frames.summary[frames.summary["prompt_id"].isin(ids)]
     return replace(
         frames,
-        dashboard=_dashboard(frames.dashboard, summary, chosen, records(daily), as_of_date),
+        dashboard=dashboard(frames.dashboard, summary, chosen, records(daily), as_of_date),
         summary=summary,
         top=frames.top[frames.top["prompt_id"].isin(ids)],
         alert_rows=alerts[alerts["prompt_id"].isin(ids)],
@@ -85,14 +85,18 @@ def cut(
     )
 
 
-def _dashboard(
+def dashboard(
     whole: pd.DataFrame,
     summary: pd.DataFrame,
     chosen: pd.DataFrame,
     days: Sequence[Mapping[str, Any]],
     as_of_date: date,
 ) -> pd.DataFrame:
-    """`dashboard_metrics` of the prompts chosen: of agents, mappings and tokens it says nothing."""
+    """`dashboard_metrics` of the prompts chosen: of agents, mappings and tokens it says nothing.
+
+    ``whole`` is that of all, for its periods and targets; ``chosen`` are rows of the mart `prompts`,
+    ``summary`` and ``days`` (sums by day) are theirs alone.
+    """
     listed = chosen[chosen["is_listed"].fillna(False)]
     library = {
         "total_prompts": len(listed),

@@ -29,9 +29,11 @@ from api.get_top_performing_prompts(3, 'quarter')"
             'get_dashboard_metrics', 'dashboard_metrics',
             [('period', 'text', "'month'")],
             "where mart.period = coalesce({f}.period, 'month')",
-            "The library, its use and its alerts in one row.",
+            "The library, its use and its alerts in one row. A caller of some domains gets what these come
+to; of agents it then says nothing.",
             "select usage_count, success_rate, total_cost, open_alerts
-from api.get_dashboard_metrics()"
+from api.get_dashboard_metrics()",
+            otherwise=dashboard_of_some()
         ) }}
         {{ api_function(
             'get_performance_alerts', 'performance_alerts',
@@ -62,8 +64,10 @@ from api.get_prompt_recommendations(priority => 'high')"
 
 
 {#- One function over a mart, made where the mart holds all columns of its contract: after
-    a build that failed before it was made anew, the function stays as it was. -#}
-{% macro api_function(name, mart, arguments, clauses, comment, example) %}
+    a build that failed before it was made anew, the function stays as it was. `otherwise`
+    is what it returns where the caller sees no row of the mart: `tables`, and by column
+    the values of `columns`; others are null. -#}
+{% macro api_function(name, mart, arguments, clauses, comment, example, otherwise=none) %}
     {%- set node = graph.nodes['model.prism.' ~ mart] -%}
     {%- set known = {
         'period': ['day', 'week', 'month', 'quarter', 'year', 'all'],
@@ -126,6 +130,18 @@ from api.get_prompt_recommendations(priority => 'high')"
                 {%- endfor %}
             from marts.{{ mart }} as mart
             {{ clauses | replace('{f}', name) }};
+            {%- if otherwise %}
+            if not found then
+                return query
+                with {{ otherwise.tables | replace('{f}', name) }}
+                select
+                    {%- for column in columns %}
+                    ({{ otherwise.columns.get(column.name, 'null') }})::{{ column.data_type }}
+                    {{- ',' if not loop.last }}
+                    {%- endfor %}
+                from {{ otherwise.relations }};
+            end if;
+            {%- endif %}
         end
         $body$;
         {%- set signature = 'api.' ~ name ~ '(' ~ arguments | map(attribute=1) | join(', ') ~ ')' %}
@@ -143,3 +159,110 @@ from api.get_prompt_recommendations(priority => 'high')"
 {{ example }}$comment$;
     {%- endif %}
 {% endmacro %}
+
+
+{#- `dashboard_metrics` of what the caller sees of other marts: of a period no more than its
+    prompts' rows, so that `all` is as quick, and of the period before its days. -#}
+{% macro dashboard_of_some() -%}
+    {%- set sums = {
+        'success_rate': ['success_count', 'outcome_count'],
+        'average_rating': ['rating_sum', 'rated_count'],
+        'average_response_time_ms': ['response_time_sum_ms', 'response_time_count'],
+    } -%}
+    {%- set values = {'usage_count': 'coalesce(uses.usage_count, 0)'} -%}
+    {%- for name in ['as_of_date', 'period', 'period_start', 'period_end'] -%}
+        {%- do values.update({name: 'span.' ~ name}) -%}
+    {%- endfor -%}
+    {%- for name in ['total_prompts', 'active_prompts', 'suite_prompts', 'total_mappings'] -%}
+        {%- do values.update({name: 'library.' ~ name}) -%}
+    {%- endfor -%}
+    {%- for name in ['open_alerts', 'high_alerts', 'medium_alerts', 'low_alerts'] -%}
+        {%- do values.update({name: 'alerts.' ~ name}) -%}
+    {%- endfor -%}
+    {%- for name, (part, whole) in sums.items() -%}
+        {%- do values.update({
+            name: ratio('uses.' ~ part, 'uses.' ~ whole),
+            'previous_' ~ name: ratio('before.' ~ part, 'before.' ~ whole),
+            'target_' ~ name: 'targets.' ~ name,
+        }) -%}
+    {%- endfor -%}
+    {%- for name in ['used_prompts', 'previous_used_prompts', 'total_tokens', 'total_cost',
+        'previous_usage_count', 'previous_total_cost'] -%}
+        {%- do values.update({name: 'uses.' ~ name}) -%}
+    {%- endfor -%}
+    {%- do values.update(previous_total_tokens='before.total_tokens') -%}
+    {{ return({'columns': values, 'relations': 'span, library, uses, before, alerts, targets', 'tables': "
+                span as (
+                    select distinct
+                        mart.as_of_date, mart.period, mart.period_start, mart.period_end
+                    from marts.prompt_performance_summary as mart
+                    where mart.period = coalesce({f}.period, 'month')
+                ),
+                library as (
+                    select
+                        count(*) filter (where mart.is_listed) as total_prompts,
+                        count(*) filter (where mart.is_listed and mart.status = 'active')
+                            as active_prompts,
+                        count(*) filter (where mart.is_listed and mart.suite is not null)
+                            as suite_prompts,
+                        coalesce(sum(mart.mapped_agents), 0) as total_mappings
+                    from marts.prompts as mart
+                ),
+                uses as (
+                    select
+                        sum(mart.usage_count) as usage_count,
+                        count(*) filter (where mart.usage_count > 0) as used_prompts,
+                        sum(mart.success_count) as success_count,
+                        sum(mart.outcome_count) as outcome_count,
+                        sum(mart.average_rating * mart.rated_count) as rating_sum,
+                        sum(mart.rated_count) as rated_count,
+                        sum(mart.average_response_time_ms * mart.response_time_count)
+                            as response_time_sum_ms,
+                        sum(mart.response_time_count) as response_time_count,
+                        sum(mart.total_tokens) as total_tokens,
+                        sum(mart.total_cost) as total_cost,
+                        sum(mart.previous_usage_count) as previous_usage_count,
+                        case when max(mart.period) <> 'all' then
+                            count(*) filter (where mart.previous_usage_count > 0)
+                        end as previous_used_prompts,
+                        sum(mart.previous_total_cost) as previous_total_cost
+                    from marts.prompt_performance_summary as mart
+                    where mart.period = coalesce({f}.period, 'month')
+                ),
+                before as (
+                    select
+                        sum(mart.success_count) as success_count,
+                        sum(mart.outcome_count) as outcome_count,
+                        sum(mart.rating_sum) as rating_sum,
+                        sum(mart.rated_count) as rated_count,
+                        sum(mart.response_time_sum_ms) as response_time_sum_ms,
+                        sum(mart.response_time_count) as response_time_count,
+                        sum(mart.total_tokens) as total_tokens
+                    from marts.usage_daily_totals as mart
+                    inner join span on mart.usage_date < span.period_start
+                        and mart.usage_date
+                        >= span.period_start - (span.period_end - span.period_start + 1)
+                    where mart.scope = 'prompt' and span.period <> 'all'
+                ),
+                alerts as (
+                    select
+                        count(*) as open_alerts,
+                        count(*) filter (where mart.severity = 'high') as high_alerts,
+                        count(*) filter (where mart.severity = 'medium') as medium_alerts,
+                        count(*) filter (where mart.severity = 'low') as low_alerts
+                    from marts.performance_alerts as mart
+                    where mart.state <> 'resolved'
+                ),
+                targets as (
+                    select
+                        max(mart.threshold) filter (where mart.metric = 'success_rate')
+                            as success_rate,
+                        max(mart.threshold) filter (where mart.metric = 'average_rating')
+                            as average_rating,
+                        max(mart.threshold)
+                            filter (where mart.metric = 'average_response_time_ms')
+                            as average_response_time_ms
+                    from marts.rules_in_force as mart
+                    where mart.kind = 'target' and mart.scope = 'all'
+                )"}) }}
+{%- endmacro %}

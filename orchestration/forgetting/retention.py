@@ -127,7 +127,10 @@ def retain(
         if keep.outbox is not None:
             _files(_dated(settings.home / "mails", today - timedelta(days=keep.outbox)), "mails", done)
         if keep.reports is not None:
-            _files(_dated(settings.reports_dir, today - timedelta(days=keep.reports)), "reports", done)
+            # those of some domains lie beside those of all
+            folders = [settings.reports_dir, *sorted(settings.reports_dir.glob("domains/*"))]
+            old = today - timedelta(days=keep.reports)
+            _files([path for folder in folders for path in _dated(folder, old)], "reports", done)
         if keep.dagster_events is not None:
             _runs(dagster, before(keep.dagster_events).astimezone(UTC), done, most_steps)
         if not dry_run:

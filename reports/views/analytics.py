@@ -596,7 +596,9 @@ def analytics(
 
     found = [trend(row) for row in records(movers) if row["scope"] == "prompt"]
     all_of_them = next((row for row in records(movers) if row["scope"] == "all"), None)
-    if all_of_them is None:
+    if options.domains:
+        trend_text = ""  # told of all prompts together
+    elif all_of_them is None:
         trend_text = "Nothing was used in the last 90 days."
     elif all_of_them["direction"] == "too little data":
         trend_text = "There is too little data to tell where use is going: it takes 28 days and 20 uses."
@@ -628,9 +630,11 @@ def analytics(
         rising=tuple(one for one in found if one.rising),
         falling=tuple(one for one in found if not one.rising),
         trend_text=trend_text,
+        # of a report of some domains there is none: intervals of prompts do not add up
         forecasts=tuple(
             _forecast(metric, kind, label, history, ahead.get(metric.key, ()))
             for metric, kind, label in _FORECASTS
+            if not options.domains
         ),
         all_comparisons=tuple(compared),
         comparisons=tuple(compared[:_MOST_VERDICTS]),

@@ -534,7 +534,10 @@ def trust(quality: pd.DataFrame, options: ReportOptions) -> Trust:
             "spoilt": f"Not without a second look: {causes}.",
         }[worst],
         checks=tuple(checks),
-        counts=(
+        # how much there is of all domains is not for readers of some
+        counts=()
+        if options.domains
+        else (
             ("Rejected rows", share("rejected_rows", "rows_read", "rows read")),
             ("Rejected values", fmt.count(total["rejected_values"])),
             ("Uses without a price", share("unpriced_uses", "usage_count", "uses")),

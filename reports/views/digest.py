@@ -56,6 +56,7 @@ class Letter:
 
     ``scope``: whom or what it is about, in words, empty where that is everything. ``reason``: why its
     reader gets it; ``contact``: whom to write to for no more. ``attached``: the whole tables come with it.
+    ``folder``: where the report that it leads to lies, from the folder of all reports; empty: there itself.
     """
 
     kind: Kind = "digest"
@@ -64,6 +65,7 @@ class Letter:
     reason: str = "your address is on the digest's list of recipients"
     contact: str | None = None
     attached: bool = False
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -403,7 +405,8 @@ def digest(frames: Frames, options: ReportOptions, letter: Letter = Letter()) ->
     period = whole.period(period_of(letter.kind, options))
     [row] = records(frames.dashboard[frames.dashboard["period"] == period.key])
     rows = records(frames.summary[frames.summary["period"] == period.key])
-    folder = f"{options.base_url}/{options.as_of_date.isoformat()}" if options.base_url else None
+    place = f"{letter.folder}/{options.as_of_date}" if letter.folder else f"{options.as_of_date}"
+    folder = f"{options.base_url}/{place}" if options.base_url else None
     since = options.as_of_date - timedelta(days=(PERIOD_DAYS[kind.period or "day"] or 1) - 1)
 
     def link(href: str | None) -> str:
@@ -496,7 +499,7 @@ def digest(frames: Frames, options: ReportOptions, letter: Letter = Letter()) ->
             tuple(check for check in whole.trust.checks if check.state != "fine"),
         ),
         report_url=link("index.html") or None,
-        report_file=f"reports/{options.as_of_date.isoformat()}/index.html",
+        report_file=f"reports/{place}/index.html",
         built=whole.page.built,
         timezone=options.timezone,
         version=options.version,

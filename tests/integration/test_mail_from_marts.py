@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
+import re
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +19,7 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from orchestration import kept_mails
+from orchestration import builds, kept_mails, reporting, roles
 from orchestration.settings import load_settings
 from orchestration.warehouse import Warehouse
 from reports import mail
@@ -246,6 +249,99 @@ reports:
     with pytest.raises(ReportError):
         kept_mails.keep(built, settings, replace(OPTIONS, base_url="javascript:alert(1)"))
     assert mails.path.read_bytes() == before
+
+
+PLANTED = "a text that was planted"
+
+
+def everything_in(folder: Path) -> str:
+    """All that the files of a folder say, packed ones unpacked."""
+    said = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            content = path.read_bytes()
+            if zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as packed:
+                    content = b"\n".join(packed.read(name) for name in packed.namelist())
+            said.append(html.unescape(content.decode("utf-8", "replace")))
+    return "\n".join(said)
+
+
+def test_the_pages_that_a_mail_of_a_domain_leads_to_hold_nothing_of_another(
+    built: psycopg.Connection[Any], module_warehouse: Warehouse, tmp_path: Path
+) -> None:
+    mine, other = [
+        row[0]
+        for row in built.execute(
+            "select domain from marts.prompt_performance_summary"
+            " where period = 'month' and domain is not null group by 1 order by sum(usage_count) desc limit 2"
+        )
+    ]
+    prompts = built.execute("select prompt_id, domain from marts.prompts").fetchall()
+    (uses,) = built.execute(
+        "select sum(usage_count) from marts.prompt_performance_summary"
+        " where period = 'month' and domain = %s",
+        [mine],
+    ).fetchone() or (0,)
+    persons = [
+        key
+        for (key,) in built.execute(
+            "select distinct user_key from raw.prompt_usage union select session_id from raw.prompt_usage"
+        )
+        if key
+    ]
+    built.execute(
+        "insert into raw.prompt_texts (source, usage_id, user_prompt, batch_id, loaded_at)"
+        " select source, usage_id, %s, 1, now() from raw.prompt_usage limit 1",
+        [PLANTED],
+    )
+    builds.start(built, OPTIONS.as_of_date, "marts", "of the test")
+    builds.finish(built, "of the test")
+    built.commit()
+    (tmp_path / "prism.yaml").write_text(
+        f"""
+reports:
+  base_url: https://reports.example.com
+  recipients: [ann@example.com]
+  exports: [csv, xlsx]
+  lists: {{"{mine}": [sue@example.com], "{other}": [tom@example.com]}}
+  subscriptions:
+    - {{name: own, recipients: [sue@example.com], filters: {{domain: ["{mine}"]}}, pages: own, attach: [csv]}}
+""",
+        encoding="utf-8",
+    )
+    settings = load_settings({}, tmp_path)
+    with module_warehouse.acting_as(roles.REPORTER).connect(autocommit=True) as connection:
+        reporting.render(connection, settings, OPTIONS.as_of_date, "marts")
+
+    [folder] = (settings.reports_dir / "domains").iterdir()
+    assert (folder / "latest").resolve() == folder / "2026-03-01"
+    site = everything_in(folder)
+    foreign = [prompt for prompt, domain in prompts if domain != mine]
+    assert len(foreign) > 20
+    # a planted name would be found: the whole report holds them all
+    whole = everything_in(settings.reports_dir / "2026-03-01")
+    assert [prompt for prompt, _ in prompts if prompt not in whole] == []
+    assert [prompt for prompt in foreign if prompt in site] == []
+    assert [prompt for prompt, domain in prompts if domain == mine and prompt not in site] == []
+    assert f">{other}<" not in site and f'"{other}"' not in site and "sue@example.com" not in site
+    overview = (folder / "latest" / "index.html").read_text(encoding="utf-8")
+    assert f"{uses:,} uses".replace(",", "\u202f") in overview or f"{uses:,} uses" in overview
+
+    mails = kept_mails.of_date(settings, OPTIONS.as_of_date)
+    digest, own = (mails.content(one.file) for one in mails.kept)
+    links = set(re.findall(r'href="(https://reports.example.com[^"]*)"', own.html or ""))
+    assert (
+        links
+        and {link.rsplit("/", 3)[0] for link in links}
+        and all(
+            link.startswith(f"https://reports.example.com/domains/{folder.name}/2026-03-01/")
+            for link in links
+        )
+    )
+    assert "https://reports.example.com/2026-03-01/index.html" in (digest.html or "")
+    said = site + whole + "".join(one.text + (one.html or "") for one in (digest, own))
+    assert [person for person in persons if person in said] == [] and PLANTED not in said
 
 
 def test_a_subscription_is_shown_even_where_it_is_not_its_turn(

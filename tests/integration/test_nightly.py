@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from datetime import date, timedelta
+from email import message_from_bytes
 from pathlib import Path
 
 import dagster as dg
@@ -127,6 +130,48 @@ def test_dagster_shows_the_run_its_partition_and_its_checks(
             )
 
 
+def test_no_person_and_nothing_that_was_typed_is_in_any_file_mail_or_notice(prism: Prism) -> None:
+    """The texts of the library are the report's to show; those of calls, and who called, are nobody's."""
+    with prism.connect() as connection:
+        planted = {
+            value
+            for row in connection.execute(
+                "(select user_id::text, session_id::text, host(ip_address), user_agent, user_prompt,"
+                " enhanced_prompt from app.prompt_usage order by created_at desc limit 300)"
+                " union all (select user_key, ip_hash, user_agent_hash, null, null, null"
+                " from raw.prompt_usage limit 300)"
+            )
+            for value in row
+            if value and len(value) > 6
+        }
+        said = [
+            str(row)
+            for table in ("builds", "notices", "deliveries", "notice_events", "alert_actions")
+            for row in connection.execute(f"select t::text from ops.{table} as t")  # type: ignore[call-overload]
+        ]
+        mails = [bytes(body) for (body,) in connection.execute("select body from ops.outbox").fetchall()]
+    assert len(planted) > 500 and mails
+    files: dict[str, bytes] = {}
+    home = prism.folder / ".prism"
+    for path in home.rglob("*"):
+        if not path.is_file() or (home / "postgres") in path.parents:
+            continue
+        files[str(path)] = path.read_bytes()
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as packed:
+                mails += [packed.read(name) for name in packed.namelist() if name.endswith(".eml")]
+                files |= {f"{path} {name}": packed.read(name) for name in packed.namelist()}
+    for number, mail in enumerate(mails):
+        for part in message_from_bytes(mail).walk():
+            payload = part.get_payload(decode=True)
+            files[f"mail {number} {part.get_content_type()}"] = payload if isinstance(payload, bytes) else b""
+    texts = {name: html.unescape(content.decode("utf-8", "replace")) for name, content in files.items()}
+    texts["tables of ops"] = "\n".join(said)
+    texts["console"] = prism.first.stdout + prism.first.stderr  # type: ignore[attr-defined]
+    found = re.compile("|".join(re.escape(value) for value in planted))
+    assert {name: match[0] for name, text in texts.items() if (match := found.search(text))} == {}
+
+
 def test_no_text_and_no_person_reaches_dagsters_event_log(prism: Prism) -> None:
     with prism.connect() as connection:
         texts = [
@@ -233,6 +278,27 @@ def test_a_failed_test_stops_the_report_and_tells_the_owner(prism: Prism, inbox:
     assert "no fresh report" in subject
     assert "Report: " in prism("run").stdout
     assert index.stat().st_mtime_ns > before
+
+
+def test_a_report_of_one_domain_is_asked_for_by_name(prism: Prism, as_of: str) -> None:
+    with prism.connect() as connection:
+        (domain,) = connection.execute("select min(domain) from marts.prompts").fetchone() or ("",)
+    index = Path(prism("report", "--domain", domain).stdout.strip())
+    assert index.parts[-4] == "domains" and index.parts[-2:] == (as_of, "index.html")
+    assert f"Prompt performance: {domain}" in index.read_text(encoding="utf-8")
+    # the report of all is still the latest of those of all
+    assert (index.parents[3] / "latest").resolve() == index.parents[3] / as_of
+    told = prism("report", "--domain", "nobodys", fails=True).stderr
+    assert "no prompt is of the domain 'nobodys'" in told and domain in told
+
+
+def test_what_set_up_makes_is_printed_for_an_administrator_and_may_be_run_again(prism: Prism) -> None:
+    script = prism("db", "setup", "--sql").stdout
+    with prism.connect() as connection:
+        for _ in range(2):
+            connection.execute(script)  # type: ignore[call-overload]
+    assert "create policy own_uses" in prism("db", "setup", "--application", "--sql").stdout
+    assert "each step takes on the least of them" in prism("doctor").stdout
 
 
 def test_what_was_built_by_hand_is_not_reported_on(prism: Prism, as_of: str) -> None:

@@ -99,15 +99,31 @@ def test_sealed_days_keep_their_counts_through_late_ratings_erasures_and_full_re
         for table in ROLLUPS:
             assert sealed_rows(connection, table) == before[table], table
 
-    # an erasure takes the key alone
+    # an erasure takes the keys alone: the person's, and of a session that was theirs
+    sessions = (
+        "select sum(usage_count), count(distinct session_id), count(distinct session_id)"
+        " filter (where session_id ~ '^erased ') from intermediate.int_prompt_sessions_daily"
+        f" where usage_date <= '{SEALED}'"
+    )
+    before_it = found(warehouse, sessions)
     ((person,),) = found(
         warehouse,
-        f"select user_key from intermediate.int_prompt_users_daily where usage_date <= '{SEALED}' limit 1",
+        "select uses.user_key from raw.prompt_usage as uses"
+        " inner join intermediate.int_prompt_users_daily as days on uses.user_key = days.user_key"
+        " inner join intermediate.int_prompt_sessions_daily as visits"
+        " on uses.source = visits.source and uses.session_id = visits.session_id"
+        f" where days.usage_date <= '{SEALED}' and visits.usage_date <= '{SEALED}' and not exists ("
+        " select from raw.prompt_usage as others where others.session_id = uses.session_id"
+        " and others.user_key is distinct from uses.user_key) limit 1",
     )
     receipt = erase(warehouse, settings, person)
     assert receipt.found == {}
     assert receipt.removed["int_prompt_users_daily (keys of sealed days)"] > 0
     assert found(warehouse, sums) == users
+    # as many sessions as before, and of theirs none by its name
+    ((counted, known, nameless),) = found(warehouse, sessions)
+    assert before_it == [(counted, known, 0)] and nameless > 0
+    assert receipt.removed["int_prompt_sessions_daily (sessions of sealed days)"] >= nameless
     keys = "select count(*) from intermediate.int_prompt_visitors where visitor_key ~ '^erased '"
     assert found(warehouse, keys) > [(0,)]
 
@@ -144,7 +160,8 @@ def test_each_kind_goes_in_its_time_and_in_bounded_steps(warehouse: Warehouse, t
             from batch, (values (timestamptz '2025-03-20'), ('2025-03-31')) as rows (rejected_at)
             """
         )
-    for name in ("reports/2025-03-20", "reports/2025-03-21", "reports/2025-03-31"):
+    whole, own = ("2025-03-20", "2025-03-21", "2025-03-31"), ("2025-03-20", "2025-03-31")
+    for name in (*(f"reports/{day}" for day in whole), *(f"reports/domains/legal-1/{day}" for day in own)):
         (settings.home / name).mkdir(parents=True)
         (settings.home / name / "index.html").write_text("")
     (settings.reports_dir / "latest").symlink_to("2025-03-20")
@@ -153,7 +170,7 @@ def test_each_kind_goes_in_its_time_and_in_bounded_steps(warehouse: Warehouse, t
 
     first = apply(warehouse, settings, most_steps=1)
     assert first.removed == {
-        "texts": 10_000, "rejected_rows": 1, "outbox": 2, "mails": 1, "reports": 1, "dagster_events": 0,
+        "texts": 10_000, "rejected_rows": 1, "outbox": 2, "mails": 1, "reports": 2, "dagster_events": 0,
     }  # fmt: skip
     assert first.left["texts"] == 30_000 - 10_000 - 10 * 1440 - 120 + 120
     second = apply(warehouse, settings)
@@ -167,8 +184,10 @@ def test_each_kind_goes_in_its_time_and_in_bounded_steps(warehouse: Warehouse, t
     assert sorted(path.name for path in settings.reports_dir.iterdir()) == [
         "2025-03-20",
         "2025-03-31",
+        "domains",
         "latest",
     ]
+    assert [path.name for path in settings.reports_dir.glob("domains/legal-1/*")] == ["2025-03-31"]
 
 
 def test_old_runs_leave_dagsters_storage_and_running_ones_stay(warehouse: Warehouse, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import yaml
 from orchestration import subscriptions
 from orchestration.errors import PrismError
 from orchestration.settings import Settings, Subscription, load_settings
+from reports.domains import folder_of
 
 
 def read(folder: Path, reports: dict[str, Any]) -> Settings:
@@ -149,6 +150,10 @@ def test_the_simple_recipients_are_a_daily_digest_beside_the_others(tmp_path: Pa
             "reports.lists: 'ann@example.org' is in none of reports.allowed_domains",
         ),
         ({"lists": {"leads": ["ann"]}}, r"reports.lists.leads\[0\]: 'ann' is not a mail address"),
+        (
+            {"subscriptions": [{"name": "x", "recipients": {"column": "owner"}, "pages": "own"}]},
+            r"reports.subscriptions\[0\]: `pages: own` needs `filters: {domain: ",
+        ),
         ({"heartbeat": "soon"}, "reports.heartbeat: 'soon' is not a time of day"),
         ({"messages_a_minute": 0}, "reports.messages_a_minute: "),
         ({"dkim": {"selector": "a b"}}, "reports.dkim.selector: "),
@@ -170,6 +175,33 @@ def test_an_owner_written_in_two_ways_gets_one_mail_about_the_prompts_of_both(tm
         ("Ann@example.com",),  # the case of a mailbox may matter to its server
         ("ann@example.com", "ann@EXAMPLE.com"),
     ]
+
+
+def test_pages_of_their_own_are_of_the_domains_that_a_mail_is_about(tmp_path: Path) -> None:
+    settings = read(
+        tmp_path,
+        {
+            "subscriptions": [
+                {"name": "some", "recipients": ["a@example.com"], "pages": "own",
+                 "filters": {"domain": ["legal", "sales"]}},
+                {"name": "each", "recipients": {"column": "domain"}, "pages": "own"},
+                {"name": "whole", "recipients": {"column": "domain"}},
+            ]
+        },
+    )  # fmt: skip
+    made = {
+        (one.name, part): letter.folder
+        for one in settings.config.reports.all_subscriptions
+        for part, letter in subscriptions.letters(one, settings.config.reports, ["legal", "sales"])
+    }
+    assert made["each", "legal"].startswith("domains/legal-")
+    assert made["some", None].startswith("domains/legal-sales-")
+    assert made["whole", "legal"] == made["whole", "sales"] == ""
+    assert len(set(made.values())) == 4
+    # the same domains in another order are one report; names that are cut alike are not
+    assert folder_of(["sales", "legal"]) == made["some", None]
+    assert folder_of(["legal-sales"]) != made["some", None]
+    assert folder_of(["../../x"]).count("/") == 1
 
 
 def test_each_mail_of_a_column_is_about_the_prompts_of_one_value(tmp_path: Path) -> None:
