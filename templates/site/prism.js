@@ -334,7 +334,7 @@
         });
         body.append(line);
       });
-      const words = make("ul", { className: "news" });
+      const words = make("ul", { className: "verdict-list" });
       const at = list.columns.findIndex((one) => one.key === "interval");
       for (let a = 0; a < some.length; a += 1) {
         for (let b = a + 1; b < some.length; b += 1) {
