@@ -20,9 +20,9 @@ openings as (
     from {{ ref('int_alert_states') }} as states
     inner join nights on states.as_of_date = nights.as_of_date
     where
-        states.event in ('opened', 'reopened')
+        states.event in ('opened', 'reopened', 'resolved')
         -- of one that no night bears out any more there is the end alone
-        or states.last_detected_on is null
+        and (states.event <> 'resolved' or states.last_detected_on is null)
 ),
 
 -- one look at an index an episode, however many nights it lasted
@@ -32,11 +32,15 @@ newest as (
     cross join lateral (
         select states.*
         from {{ ref('int_alert_states') }} as states
-        inner join {{ ref('int_alert_nights') }} as evaluated
-            on states.as_of_date = evaluated.as_of_date
         where
             openings.alert_id = states.alert_id
             and states.as_of_date <= {{ as_of_date() }}
+            -- looked up: as a join it reads every night for each episode
+            and exists (
+                select 1 from {{ ref('int_alert_nights') }} as evaluated
+                where states.as_of_date = evaluated.as_of_date
+                offset 0
+            )
         order by states.as_of_date desc
         limit 1
     ) as latest
