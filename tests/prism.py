@@ -1,15 +1,19 @@
-"""The `prism` command as a user calls it: in a process and a folder of its own."""
+"""The `prism` command as a user calls it: in a folder of its own, and where that matters in a process."""
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import patch
 
 import psycopg
 
+from orchestration import cli
 from orchestration.postgres import EmbeddedServer
 
 
@@ -42,6 +46,31 @@ class Prism:
             check=False,
             timeout=300,
         )
+        return self._checked(done, fails)
+
+    def here(self, *arguments: str, fails: bool = False) -> subprocess.CompletedProcess[str]:
+        """The same in this process, which is quicker: for what starts no other and ends by itself."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            patch.dict(os.environ, self.environment(), clear=True),
+            patch.object(sys, "argv", ["prism", *arguments]),
+            chdir(self.folder),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
+            try:
+                cli.main()
+                code: int | str | None = 0
+            except SystemExit as ended:
+                code = ended.code
+        if isinstance(code, str):
+            err.write(f"{code}\n")
+        number = 1 if isinstance(code, str) else code or 0
+        done = subprocess.CompletedProcess(list(arguments), number, out.getvalue(), err.getvalue())
+        return self._checked(done, fails)
+
+    @staticmethod
+    def _checked(done: subprocess.CompletedProcess[str], fails: bool) -> subprocess.CompletedProcess[str]:
         assert (done.returncode != 0) == fails, f"{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
         return done

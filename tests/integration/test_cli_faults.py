@@ -27,7 +27,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prism]:
 @pytest.mark.parametrize("command", [("run",), ("load",), ("doctor",), ("db", "setup")])
 def test_a_warehouse_that_nobody_serves_is_named(tmp_path: Path, command: tuple[str, ...]) -> None:
     url = f"postgresql://prism:s3cret@127.0.0.1:{free_port()}/prism"
-    done = Prism(tmp_path, {"PRISM_WAREHOUSE_URL": url})(*command, fails=True)
+    done = Prism(tmp_path, {"PRISM_WAREHOUSE_URL": url}).here(*command, fails=True)
     said = done.stdout + done.stderr
     assert "PRISM_WAREHOUSE_URL: no connection to the database prism at 127.0.0.1" in said
     assert "s3cret" not in said
@@ -52,23 +52,23 @@ def test_a_warehouse_url_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_wrong_settings_are_refused_before_anything_is_done(tmp_path: Path, text: str, message: str) -> None:
     prism = Prism(tmp_path)
     prism.configure(text)
-    assert message in prism("run", fails=True).stderr
+    assert message in prism.here("run", fails=True).stderr
     assert not (tmp_path / ".prism").exists()
 
 
 def test_a_night_without_any_source_or_sample_says_what_to_do(shared: Prism) -> None:
-    said = shared("run", fails=True).stderr
+    said = shared.here("run", fails=True).stderr
     assert "no source is configured, and there is no sample data" in said
     assert "prism sample" in said
 
 
 def test_an_unknown_source_is_answered_with_the_known_ones(shared: Prism) -> None:
-    assert "Known: sample." in shared("load", "elsewhere", fails=True).stderr
+    assert "Known: sample." in shared.here("load", "elsewhere", fails=True).stderr
 
 
 def test_a_report_that_was_never_made_is_answered_with_what_to_do(shared: Prism) -> None:
-    assert "the marts are not built yet" in shared("report", fails=True).stderr
-    assert "there is no rendered report '../latest'" in shared("send", "../latest", fails=True).stderr
+    assert "the marts are not built yet" in shared.here("report", fails=True).stderr
+    assert "there is no rendered report '../latest'" in shared.here("send", "../latest", fails=True).stderr
 
 
 def test_an_empty_application_makes_a_report_that_says_so(shared: Prism) -> None:
@@ -92,6 +92,6 @@ def test_an_empty_application_makes_a_report_that_says_so(shared: Prism) -> None
 def test_a_command_line_that_is_wrong_says_why(
     shared: Prism, arguments: tuple[str, ...], message: str
 ) -> None:
-    said = shared(*arguments, fails=True).stderr
+    said = shared.here(*arguments, fails=True).stderr
     assert message in said
     assert "unexpected" not in said

@@ -66,8 +66,8 @@ def prism(tmp_path_factory: pytest.TempPathFactory, inbox: Inbox) -> Iterator[Pr
         {"PRISM_SMTP_URL": f"smtp://127.0.0.1:{inbox.port}"},
     )
     installed.configure(CONFIG)
-    installed("db", "start")
-    installed("sample", "--rows", "6000")
+    installed.here("db", "start")
+    installed.here("sample", "--rows", "6000")
     installed.first = installed("run")  # type: ignore[attr-defined]
     yield installed
     installed.stop()
@@ -188,14 +188,6 @@ def test_no_text_and_no_person_reaches_dagsters_event_log(prism: Prism) -> None:
     assert not [text for text in texts if text in log or json.dumps(text)[1:-1] in log]
 
 
-def test_a_second_night_loads_nothing_twice_and_mails_nobody_again(prism: Prism, inbox: Inbox) -> None:
-    before = len(inbox.mails)
-    output = prism("run").stdout
-    assert "Loaded: 0 new and 0 changed uses" in output
-    assert len(inbox.mails) == before
-    assert "would not" in prism("send", "--dry-run").stdout
-
-
 def test_a_past_night_is_built_beside_the_marts(prism: Prism, inbox: Inbox, as_of: str) -> None:
     past = (date.fromisoformat(as_of) - timedelta(days=20)).isoformat()
     output = prism("run", "--no-send", "--date", past).stdout
@@ -213,7 +205,7 @@ def test_a_past_night_is_built_beside_the_marts(prism: Prism, inbox: Inbox, as_o
 
 
 def test_a_day_that_has_not_ended_is_refused(prism: Prism) -> None:
-    assert "has not ended yet" in prism("run", "--date", "2999-01-01", fails=True).stderr
+    assert "has not ended yet" in prism.here("run", "--date", "2999-01-01", fails=True).stderr
 
 
 def test_a_source_that_fails_stops_neither_the_others_nor_the_report_and_the_owner_hears_once(
@@ -231,25 +223,27 @@ def test_a_source_that_fails_stops_neither_the_others_nor_the_report_and_the_own
 
 
 def test_the_outbox_from_the_command_line(prism: Prism, inbox: Inbox, as_of: str) -> None:
-    mails = json.loads(prism("send", "--status", "--json").stdout)
+    mails = json.loads(prism.here("send", "--status", "--json").stdout)
     assert {(one["report"], one["recipient"], one["state"]) for one in mails} >= {
         ("digest", "lead@example.com", "sent"),
         ("digest", "team@example.com", "sent"),
     }
     before = len(inbox.mails)
-    prism("send", "--resend", as_of, "--to", "team@example.com")
+    prism.here("send", "--resend", as_of, "--to", "team@example.com")
     ((recipient, subject),) = inbox.mails[before:]
     assert recipient == "team@example.com" and subject.startswith(f"Prism {as_of}: success ")
-    assert "gets no reports" in prism("send", "--unsubscribe", "lead@example.com").stdout
-    status = prism("send", "--status").stdout
+    assert "gets no reports" in prism.here("send", "--unsubscribe", "lead@example.com").stdout
+    status = prism.here("send", "--status").stdout
     assert f"{as_of}  digest: 3 sent" in status
     assert "No mails any more: lead@example.com" in status
-    prism("send", "--resubscribe", "lead@example.com")
-    assert "choose one of" in prism("send", "--status", "--retry", fails=True).stderr
-    assert "none is overdue" in prism("doctor", "--heartbeat").stdout
+    prism.here("send", "--resubscribe", "lead@example.com")
+    assert "choose one of" in prism.here("send", "--status", "--retry", fails=True).stderr
+    assert "none is overdue" in prism.here("doctor", "--heartbeat").stdout
 
 
-def test_a_failed_test_stops_the_report_and_tells_the_owner(prism: Prism, inbox: Inbox, as_of: str) -> None:
+def test_a_failed_test_stops_the_report_and_tells_the_owner_and_a_second_night_mails_nobody_again(
+    prism: Prism, inbox: Inbox, as_of: str
+) -> None:
     index = prism.folder / ".prism" / "reports" / as_of / "index.html"
     before, mails = index.stat().st_mtime_ns, len(inbox.mails)
     with prism.connect() as connection:
@@ -276,8 +270,13 @@ def test_a_failed_test_stops_the_report_and_tells_the_owner(prism: Prism, inbox:
     ((recipient, subject),) = inbox.mails[mails:]
     assert recipient == "owner@example.com"
     assert "no fresh report" in subject
-    assert "Report: " in prism("run").stdout
+    before_second = len(inbox.mails)
+    output = prism("run").stdout
+    assert "Loaded: 0 new and 0 changed uses" in output
+    assert "Report: " in output
     assert index.stat().st_mtime_ns > before
+    assert len(inbox.mails) == before_second
+    assert "would not" in prism.here("send", "--dry-run").stdout
 
 
 def test_a_report_of_one_domain_is_asked_for_by_name(prism: Prism, as_of: str) -> None:
@@ -305,7 +304,7 @@ def test_what_was_built_by_hand_is_not_reported_on(prism: Prism, as_of: str) -> 
     shown = prism("dbt", "show", "--inline", "select '{{ var(\"as_of_date\") }}' as day").stdout
     assert as_of in shown
     prism("dbt", "seed", "--select", "targets")
-    assert "changed by hand: prism dbt seed" in prism("report", fails=True).stderr
+    assert "changed by hand: prism dbt seed" in prism.here("report", fails=True).stderr
 
 
 def dbt_processes(prism: Prism) -> list[psutil.Process]:
@@ -341,7 +340,7 @@ def test_a_run_that_was_killed_is_marked_as_failed_and_the_next_one_is_whole(
         process.wait()
         _, alive = psutil.wait_procs(builders, timeout=10)
         assert not alive
-        assert "no good build" in prism("report", fails=True).stderr
+        assert "no good build" in prism.here("report", fails=True).stderr
         assert "Report: " in prism("run").stdout
         killed = instance.get_run_by_id(run.run_id)
         assert killed is not None
