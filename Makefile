@@ -36,8 +36,8 @@ lint: $(VENV)/.test ## ruff, bandit and sqlfluff
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive orchestration reports
 	$(BIN)/sqlfluff lint --processes 2 dbt_project
 
-audit: $(VENV)/.test ## known vulnerabilities of what is locked; asks a service on the internet
-	$(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements.lock --requirement requirements-dev.lock
+audit: $(VENV)/.test ## known vulnerabilities of what is locked; asks PyPI, fails where that knows none of one
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements-dev.lock
 
 types: $(VENV)/.test ## mypy
 	$(BIN)/mypy
