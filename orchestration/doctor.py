@@ -45,6 +45,7 @@ def examine(read_settings: Callable[[], Settings]) -> Iterator[Finding]:
     where = settings.config_path if settings.config_path.is_file() else "none, defaults are in force"
     yield Finding("settings", True, str(where))
     yield _home(settings)
+    yield _keys(settings)
     try:
         house = warehouses.open_warehouse(settings)
         warehouses.setup(house)
@@ -89,6 +90,20 @@ def _home(settings: Settings) -> Finding:
     free = shutil.disk_usage(settings.home).free
     detail = f"{settings.home}, {free / (1 << 30):.1f} GiB free"
     return Finding("PRISM_HOME", free >= _LEAST_FREE_BYTES, detail)
+
+
+def _keys(settings: Settings) -> Finding:
+    """Files that hold secrets: Prism makes its own for their owner alone; a copy or a backup may differ."""
+    named = [settings.home / name for name in ("hmac.key", "console.key", "console.users")]
+    if settings.dkim_key_path is not None:
+        named.append(settings.dkim_key_path)
+    bare = [str(path) for path in named if path.is_file() and path.stat().st_mode & 0o007]
+    told = (
+        f"every user of this machine may read {', '.join(bare)}; chmod 600"
+        if bare
+        else "for their owner alone"
+    )
+    return Finding("keys", not bare, told)
 
 
 def _warehouse(house: Warehouse, settings: Settings) -> Iterator[Finding]:
