@@ -11,10 +11,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from orchestration.commands.shared import settings_here
+from orchestration.commands.shared import settings_here, warn_of_reach
 from orchestration.errors import PrismError
-
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def console(
@@ -60,13 +58,7 @@ def console(
     listening = _listening(host, port)
     house = warehouse.open_warehouse(settings)
     warehouse.setup(house)
-    if host not in _LOOPBACK:
-        print(
-            f"WARNING: the console listens on {host}, so others can reach it, and without TLS they can read "
-            "passwords on the way. Put a reverse proxy with TLS before it (docs/console.md).",
-            file=sys.stderr,
-            flush=True,
-        )
+    warn_of_reach(host, "the console", "without TLS they can read passwords on the way")
     # it warns of every request without a session; what matters of that is in console.log
     logging.getLogger("starlette_admin").setLevel(logging.ERROR)
     config = uvicorn.Config(
