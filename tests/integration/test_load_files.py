@@ -429,6 +429,15 @@ def test_what_was_typed_is_kept_only_where_the_settings_say_so(house: House) -> 
     ]
 
 
+def test_what_was_typed_is_redacted_before_it_is_kept_and_where_it_was_kept_whole(house: House) -> None:
+    columns = {**COLUMNS, "user_prompt": "text"}
+    house.write("id,prompt,at,text\n1,p,2025-01-01,write to ann@example.com\n")
+    for mode, kept in (("full", "write to ann@example.com"), ("redacted", "write to [EMAIL_1]")):
+        house.configure(columns=columns, top={"privacy": {"prompt_texts": mode}})
+        house.load()
+        assert house.rows("select user_prompt from raw.prompt_texts") == [(kept,)], mode
+
+
 def test_an_old_time_is_loaded_and_told(house: House) -> None:
     house.write("id,prompt,at\n1,p,1970-01-01\n")
     (result,) = house.load()
