@@ -275,6 +275,15 @@ _WRITERS: Mapping[str, Callable[[float], str]] = {
     "forecast_cost": lambda value: f"{fmt.percent(value, 0)} of the budget",
     "days_without_use": lambda value: fmt.plural(round(value), "day"),
 }
+# What a metric that is itself a comparison was compared with is of another unit. Of a worse version that may
+# be a rate or a rating: its message has both values.
+_BASELINES: Mapping[str, str | None] = {
+    "success_rate_change": "success_rate",
+    "average_rating_change": "average_rating",
+    "usage_count_change": "usage_count",
+    "cost_spike": "cost_per_use",
+    "version_quality": None,
+}
 
 
 def metric_text(metric: str, value: float | None) -> str:
@@ -320,8 +329,9 @@ def alert(
     low, high = row["observed_low"], row["observed_high"]
     if low is not None and high is not None:
         of += f", interval {metric_text(metric, low)} to {metric_text(metric, high)}"
-    if row["baseline_value"] is not None:
-        of += f"; before, {metric_text(metric, row['baseline_value'])}"
+    baseline = _BASELINES.get(metric, metric)
+    if row["baseline_value"] is not None and baseline is not None:
+        of += f"; before, {metric_text(baseline, row['baseline_value'])}"
     if resolved:
         since = f"open {fmt.days_between(first, last)}, resolved"
     elif first is None:

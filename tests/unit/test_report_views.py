@@ -310,6 +310,25 @@ def test_an_alert_s_values_are_written_in_the_unit_of_its_metric(
     assert (group.alerts[0].prompt, group.alerts[0].domain) == ("app", "no prompt")
 
 
+@pytest.mark.parametrize(
+    ("metric", "baseline", "said"),
+    [
+        ("success_rate", 0.92, "; before, 92.0 %"),
+        ("success_rate_change", 0.92, "; before, 92.0 %"),
+        ("average_rating_change", 4.2, "; before, 4.20"),
+        ("usage_count_change", 120.0, "; before, 120"),
+        ("cost_spike", 3.5, "; before, $3.50"),
+        ("version_quality", 0.97, ""),
+    ],
+)
+def test_what_an_alert_is_compared_with_is_written_in_its_own_unit(
+    metric: str, baseline: float, said: str
+) -> None:
+    row = {"alert_id": "1", "prompt_id": "a", "metric": metric, "baseline_value": baseline}
+    [one] = common.alerts(frames.alerts(row), AS_OF, {})
+    assert one.evidence.replace("\u202f", " ").partition("sample 184")[2] == said
+
+
 def test_alerts_are_grouped_by_severity_with_the_resolved_apart() -> None:
     rows = frames.alerts(
         {"alert_id": "1", "prompt_id": "a", "severity": "high", "rule": "slow_response"}
