@@ -38,7 +38,6 @@ class AlertView(BaseModelView):
     key = "alerts"
     menu_label = "Alerts"
     display_name = "alert"
-    icon = "fa fa-bell"
     pk_attr = "alert_id"
     page_size = 25
     page_size_options = (25, 100, 500)

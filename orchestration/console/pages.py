@@ -70,7 +70,6 @@ class Enhance(Page):
     """A user's text inside the best prompt; an editor may record the use."""
 
     menu_label = "Enhance"
-    icon = "fa fa-wand-magic-sparkles"
     path = "/enhance"
     route_name = "enhance"
     template = "console/enhance.html"
@@ -142,7 +141,6 @@ class Bulk(Page):
     """One change of all prompts that fit a filter or were selected: first its diff, then the change."""
 
     menu_label = "Bulk change"
-    icon = "fa fa-layer-group"
     path = "/bulk"
     route_name = "bulk"
     template = "console/bulk.html"
@@ -245,7 +243,6 @@ class History(Page):
     """The whole library's history; changes are taken back from here and from a prompt's page."""
 
     menu_label = "History"
-    icon = "fa fa-clock-rotate-left"
     path = "/history"
     route_name = "history"
     template = "console/history.html"
@@ -292,7 +289,6 @@ class Reports(Page):
     """The rendered reports; before there is one, how it is made."""
 
     menu_label = "Reports"
-    icon = "fa fa-chart-line"
     path = "/reports/"
     template = "console/reports.html"
 
@@ -319,7 +315,6 @@ class Audit(Page):
     """Who signed in, what was done and what was refused."""
 
     menu_label = "Audit log"
-    icon = "fa fa-list-check"
     path = "/audit"
     route_name = "audit"
     template = "console/audit.html"
@@ -339,7 +334,6 @@ class SettingsPage(Page):
     """The settings in force, without secrets."""
 
     menu_label = "Settings"
-    icon = "fa fa-sliders"
     path = "/settings"
     route_name = "settings"
     template = "console/settings.html"

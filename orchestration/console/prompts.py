@@ -171,7 +171,6 @@ class PromptView(BaseModelView):
     key = "prompts"
     menu_label = "Prompts"
     display_name = "prompt"
-    icon = "fa fa-book"
     pk_attr = "id"
     page_size = 25
     page_size_options = (25, 100, 500)
