@@ -478,6 +478,9 @@ def performance(
     blocks = _by(records(over_time), "grain", "scope")
     by_hour = _by(records(hours), "period")
 
+    # of one domain alone the domains say what the whole says
+    scopes = [scope for scope in SCOPES if scope != "domain" or len(options.domains) != 1]
+
     def one_period(period: Period) -> PeriodPerformance:
         row = metrics[period]
         now = next(iter(by_segment.get((period, "all"), ())), None)
@@ -497,12 +500,12 @@ def performance(
             week=_week(by_hour.get(period, ()), start, end),
             segments=tuple(
                 _segments(scope, by_segment[period, scope], now)
-                for scope in SCOPES
+                for scope in scopes
                 if now and (period, scope) in by_segment
             ),
         )
 
-    weeks = {scope: blocks.get(("week", scope), ())[:] for scope in SCOPES}
+    weeks = {scope: blocks.get(("week", scope), ())[:] for scope in scopes}
     ends = sorted({row["ends_on"] for row in blocks.get(("week", "all"), ())})[-SPLIT_WEEKS:]
     since = ends[0] if ends else options.as_of_date
     splits = (
