@@ -140,6 +140,22 @@
 {%- endmacro %}
 
 
+{#- How many of its three cut-offs a value lies beyond, or has not come back from by a share
+    of them, the margin. -#}
+{% macro levels_beyond(observation, margin='0') -%}
+    {%- set o = observation -%}
+    num_nonnulls(
+        {%- for cutoff in ['threshold', 'medium_cutoff', 'high_cutoff'] %}
+        nullif(
+            {{ o }}.direction * {{ o }}.observed_value
+            > {{ o }}.direction * {{ o }}.{{ cutoff }} - {{ margin }} * abs({{ o }}.{{ cutoff }}),
+            false
+        ){{ ',' if not loop.last }}
+        {%- endfor %}
+    )
+{%- endmacro %}
+
+
 {% macro severity_rank(severity) -%}
     array_position(array['low', 'medium', 'high'], {{ severity }})
 {%- endmacro %}

@@ -39,6 +39,7 @@ newest as (
             and exists (
                 select 1 from {{ ref('int_alert_nights') }} as evaluated
                 where states.as_of_date = evaluated.as_of_date
+                order by evaluated.as_of_date
                 offset 0
             )
         order by states.as_of_date desc

@@ -94,7 +94,6 @@ limited as (
             and observations.subject_id = prompts.prompt_id
 ),
 
-{% set cutoffs = ['threshold', 'medium_cutoff', 'high_cutoff'] -%}
 -- how many of the three cut-offs are crossed, and from how many the value has not
 -- come back by the margin
 graded as (
@@ -103,28 +102,11 @@ graded as (
         case
             when not limited.is_evaluated or limited.is_significant is not true
                 then 0
-            else
-                {%- for cutoff in cutoffs %}
-                coalesce(
-                    (
-                        direction * observed_value > direction * {{ cutoff }}
-                    )::integer,
-                    0
-                ){{ ' +' if not loop.last }}
-                {%- endfor %}
+            else {{ levels_beyond('limited') }}
         end as crossed_level,
         case
             when not limited.is_evaluated then 0
-            else
-                {%- for cutoff in cutoffs %}
-                coalesce(
-                    (
-                        direction * observed_value
-                        > direction * {{ cutoff }} - margin * abs({{ cutoff }})
-                    )::integer,
-                    0
-                ){{ ' +' if not loop.last }}
-                {%- endfor %}
+            else {{ levels_beyond('limited', 'limited.margin') }}
         end as held_level
     from limited
 ),
