@@ -15,6 +15,8 @@
 
 -- What was told of stays told: from here `int_alert_states` reads, when it derives nights
 -- anew, under which id people know an episode.
+{%- set since = alerts_since() if is_incremental() else "'-infinity'" %}
+
 with states as (
     select * from {{ ref('int_alert_states') }}
 ),
@@ -39,14 +41,15 @@ lives as (
         on states.as_of_date = nights.as_of_date
     where
         states.last_detected_on is not null
-        {%- if is_incremental() %}
-        and states.as_of_date >= {{ alerts_since() }}
-        {%- endif %}
+        and states.as_of_date >= {{ since }}
     group by
         states.alert_id, states.rule, states.scope, states.subject_id
 ),
 
-{% if is_incremental() -%}
+published as (
+    select ids.* from {{ published_alerts() }} as ids
+),
+
 -- no episode's any more: that of the one that has its nights now, else still its own
 passed_on as (
     select distinct on (published.alert_id)
@@ -59,7 +62,7 @@ passed_on as (
         published.first_on,
         published.last_on,
         published.published_at
-    from {{ this }} as published
+    from published
     left join lives
         on
             published.rule = lives.rule
@@ -68,7 +71,7 @@ passed_on as (
             and published.first_on <= lives.last_on
             and published.last_on >= lives.first_on
     where
-        published.last_on >= {{ alerts_since() }}
+        published.last_on >= {{ since }}
         and not exists (
             select 1 from lives as own
             where published.alert_id = own.alert_id
@@ -77,12 +80,11 @@ passed_on as (
             select 1 from states
             where
                 published.alert_id = states.alert_id
-                and states.as_of_date < {{ alerts_since() }}
+                and states.as_of_date < {{ since }}
         )
     order by published.alert_id asc, lives.first_on asc
 ),
 
-{% endif -%}
 final as (
     select
         lives.alert_id,
@@ -93,16 +95,21 @@ final as (
         lives.severity,
         lives.first_on,
         lives.last_on,
-        {% if is_incremental() -%}
         coalesce(published.published_at, current_timestamp) as published_at
     from lives
-    left join {{ this }} as published on lives.alert_id = published.alert_id
+    left join published on lives.alert_id = published.alert_id
     union all
-    select * from passed_on
-        {%- else -%}
-        current_timestamp as published_at
-    from lives
-        {%- endif %}
+    select
+        alert_id,
+        current_id,
+        rule,
+        scope,
+        subject_id,
+        severity,
+        first_on,
+        last_on,
+        published_at
+    from passed_on
 )
 
 select * from final

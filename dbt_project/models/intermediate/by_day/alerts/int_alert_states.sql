@@ -14,6 +14,8 @@
     )
 }}
 
+{%- set derived = this if is_incremental()
+    else '(select null::text as alert_id, null::date as as_of_date where false)' -%}
 {%- set by_first_night -%}
 md5(spans.rule || ' ' || spans.subject_id || ' ' || spans.first_on)::uuid::text
 {%- endset %}
@@ -307,14 +309,12 @@ published as (
     cross join starts
     where
         ids.last_on >= starts.first_date
-        {%- if is_incremental() %}
         and not exists (
-            select 1 from {{ this }} as earlier
+            select 1 from {{ derived }} as earlier
             where
                 ids.alert_id = earlier.alert_id
                 and earlier.as_of_date < starts.first_date
         )
-        {%- endif %}
 ),
 
 -- an id goes to the first episode that has nights of it, an episode has its oldest
