@@ -74,6 +74,10 @@ def _move(manifest: Manifest, database: str) -> None:
         node.database = database
         if node.relation_name is not None:
             node.relation_name = f'"{database}".{node.relation_name.split(".", 1)[1]}'
+    # what macros read as `graph` is a copy of its own, made with the manifest's
+    for kind in ("nodes", "sources"):
+        for read in manifest.flat_graph[kind].values():
+            read["database"] = database
 
 
 def _invoke(
