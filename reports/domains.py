@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
-from types import MappingProxyType
 from typing import Final
 
 import pandas as pd
@@ -21,7 +20,7 @@ import psycopg
 from reports import selection
 from reports.errors import ReportError
 from reports.format import slug
-from reports.marts import Extract, Marts, reading, records
+from reports.marts import Marts, reading, records
 
 ROLE: Final = "prism_recipient"
 _MEND = "Make the roles (prism db setup, or prism db setup --sql for an administrator), then: prism run"
@@ -107,11 +106,6 @@ class MartsOfDomains(Marts):
         """Ranked among themselves."""
         frame = super().top()
         return frame.assign(rank=(frame.groupby("period").cumcount() + 1).astype("Int64"))
-
-    def extract(self, name: str, where: Mapping[str, str] = MappingProxyType({})) -> Extract:
-        """Without shares in what all domains come to."""
-        whole = super().extract(name, where)
-        return replace(whole, columns=tuple(one for one in whole.columns if one.name != "cost_share"))
 
     def segments(self) -> pd.DataFrame:
         return together(super().segments(), ["period"])

@@ -555,8 +555,9 @@ class Oracle:
 
     def _costs(self, keys: Sequence[str]) -> pd.DataFrame:
         rows = measures(self.by_period, ["period", *keys])
-        whole = rows.groupby("period")["total_cost"].transform("sum")
-        return self.dated(self.with_names(rows.assign(cost_share=_ratio(rows["total_cost"], whole))))
+        named = self.with_names(rows)
+        whole = named.groupby(["period", "domain"], dropna=False)["total_cost"].transform("sum")
+        return self.dated(named.assign(cost_share=_ratio(named["total_cost"], whole)))
 
     def ids(self, ids: pd.Series) -> list[str]:
         """The warehouse's ids as they are called here."""

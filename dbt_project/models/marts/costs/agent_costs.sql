@@ -79,9 +79,12 @@ final as (
         -- costs
         period_sums.total_tokens::bigint as total_tokens,
         period_sums.total_cost::numeric(20, 10) as total_cost,
+        -- of its domain: by one of all, who may see a single domain could tell the rest
         {{ ratio(
             'period_sums.total_cost',
-            'sum(period_sums.total_cost) over (partition by period_sums.period)'
+            'sum(period_sums.total_cost) over (
+                partition by period_sums.period, prompts.domain
+            )'
         ) }} as cost_share,
         {{ ratio('period_sums.total_cost', 'period_sums.priced_count') }}
             as cost_per_use,
