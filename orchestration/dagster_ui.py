@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -51,7 +52,10 @@ class Gate:
         if self._loopback and not is_loopback(_name(headers.get("host", ""))):
             return 421, "This UI listens on loopback, and is asked for by that name only (docs/access.md)."
         if scope["type"] == "websocket":
-            return None
+            # a browser lets any page open one, and says whose page it is
+            origin = headers.get("origin")
+            own = origin is None or urlsplit(origin).netloc == headers.get("host", "")
+            return None if own else (403, "A page of another site asked for this.")
         if scope["method"] == "POST":
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
             return None if kind == "application/json" else (415, "A change is told as JSON.")

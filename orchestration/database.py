@@ -76,4 +76,4 @@ def _parts(url: str) -> Mapping[str, Any] | None:
         return None  # its message would show the URL
     host, port = str(parts.get("host") or ""), str(parts.get("port") or "0")
     place = f"{'' if host.startswith('/') else host}{parts.get('dbname') or ''}"
-    return parts if "@" not in place and all(one.isdecimal() for one in port.split(",")) else None
+    return parts if "@" not in place and all(not one or one.isdecimal() for one in port.split(",")) else None

@@ -637,7 +637,7 @@ class Settings(_Frozen):
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # the password of a URL, in either of its places
-_PASSWORD = re.compile(r"://[^/?#\s]*?:(?P<plain>[^/?#\s]+)@|\bpassword\s*=\s*(?P<option>[^&\s]+)")
+_PASSWORD = re.compile(r"://[^/?#\s]*?:(?P<plain>[^/?#\s]+)@|\b(?:ssl)?password\s*=\s*(?P<option>[^&\s]+)")
 
 
 def _expand(value: Any, environment: Mapping[str, str], path: str, where: str) -> Any:

@@ -296,6 +296,9 @@ def test_every_control_is_reached_by_tab_in_order_and_shows_it(browser: Browser,
             page.goto(file.as_uri())
             if file.name == "prompts.html":
                 page.locator("#prompts[data-ready]").wait_for()
+            if file.name == "analytics.html":  # what comes as soon as the walk comes near
+                page.locator("[data-compare]").scroll_into_view_if_needed()
+                page.locator("[data-compared][data-ready]").wait_for()
             controls = page.evaluate(f"({_CONTROLS})().length")
             walked, unseen = [], []
             for _ in range(controls):

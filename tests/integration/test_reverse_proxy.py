@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -189,6 +190,11 @@ def test_the_console_knows_who_has_signed_in_and_no_other_claim_counts(proxy: Pr
     assert proxy.get(CONSOLE, "/settings", **signed_in("ann@example.com"))[0] == 200
 
 
+def test_a_page_of_chosen_prompts_is_led_to_their_change(proxy: Proxy) -> None:
+    keys = "&".join(f"key={uuid.uuid4()}" for _ in range(500))
+    assert proxy.get(CONSOLE, f"/bulk?{keys}", **signed_in("ann@example.com"))[0] == 200
+
+
 def test_dagsters_ui_passes_with_its_web_sockets_and_without_the_password(proxy: Proxy) -> None:
     status, told = proxy.get(DAGSTER, "/runs", **signed_in("ann@example.com"))
     assert status == 200
@@ -200,9 +206,15 @@ def test_dagsters_ui_passes_with_its_web_sockets_and_without_the_password(proxy:
         "server_hostname": DAGSTER,
         "proxy": None,
     }
-    with connect(address, additional_headers=signed_in("ann@example.com"), **here) as talking:
+    own = {"additional_headers": signed_in("ann@example.com"), **here}
+    with connect(address, origin=f"https://{DAGSTER}:{proxy.port}", **own) as talking:
         talking.send("ann")
         assert talking.recv() == "hello ann"
+    with (
+        pytest.raises(InvalidStatus, match="403"),
+        connect(address, origin="https://elsewhere.example.com", **own),
+    ):
+        pass
     with pytest.raises(InvalidStatus, match="401"), connect(address, **here):
         pass
 

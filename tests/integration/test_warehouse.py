@@ -80,6 +80,11 @@ def test_a_wrong_url_is_one_clear_message_without_it(url: str, variable: str, tm
         database.connect(url, setting=variable)
 
 
+@pytest.mark.parametrize("hosts", ["one,two", "one:5432,two", "one:5432,two:5433", "one"])
+def test_a_url_of_several_hosts_is_one(hosts: str) -> None:
+    database.check_url(f"postgresql://prism:hush@{hosts}/prism", "PRISM_WAREHOUSE_URL")
+
+
 def _use_server(folder: Path, *, keep: bool = False) -> subprocess.Popen[str]:
     """Another process that uses the server until its standard input closes."""
     code = (

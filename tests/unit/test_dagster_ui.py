@@ -66,5 +66,16 @@ def test_a_query_in_an_address_is_not_run_and_the_playground_is_shown() -> None:
 
 
 def test_the_web_sockets_of_its_own_pages_pass() -> None:
-    with gate().websocket_connect("ws://127.0.0.1:3000/graphql"):
+    for headers in ({}, {"Origin": "http://127.0.0.1:3000"}):
+        with gate().websocket_connect("ws://127.0.0.1:3000/graphql", headers=headers):
+            pass
+
+
+@pytest.mark.parametrize("origin", ["https://elsewhere.example.com", "http://127.0.0.1:8080", "null"])
+def test_a_web_socket_of_another_sites_page_is_refused(origin: str) -> None:
+    asked = {"Origin": origin}
+    with (
+        pytest.raises(WebSocketDisconnect),
+        gate().websocket_connect("ws://127.0.0.1:3000/graphql", headers=asked),
+    ):
         pass

@@ -148,6 +148,10 @@ sources:
             "sources: [{name: a, type: application, url: 'host=h password=hush'}]",
             r"sources\[0\].url holds a password",
         ),
+        (
+            "sources: [{name: a, type: application, url: 'postgresql://h/d?sslpassword=hush'}]",
+            r"sources\[0\].url holds a password",
+        ),
         ("alerts: {channels: {ops: 'json://a:hush@h'}}", "alerts.channels.ops holds a password"),
         ("sources:\n- url: 'postgresql://a:hush@h\n  name: [", "line 3, column"),
     ],
