@@ -268,9 +268,12 @@ def report(
         if domain:
             reporting.check_domains(connection, day, builds.MARTS, domain)
             made = reporting.render_of_domains(connection, settings, day, builds.MARTS, domain)
+            failures: list[str] = []
         else:
-            made = reporting.render(connection, settings, day, builds.MARTS)
+            made, failures = reporting.render(connection, settings, day, builds.MARTS)
         print(made.path / "index.html")
+    if failures:
+        raise PrismError("\n  ".join(failures))
 
 
 app.command()(ui)

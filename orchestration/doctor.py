@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestration import mailing, roles, subscriptions
@@ -125,20 +125,27 @@ def _warehouse(house: Warehouse, settings: Settings) -> Iterator[Finding]:
         )
         lacking = roles.missing(connection)
         own = any(one.pages == "own" for one in settings.config.reports.all_subscriptions)
-        yield Finding(
-            "roles",
-            # reports of some domains are read as one of them; all else works without
-            not (own and roles.RECIPIENT in lacking),
-            "each step takes on the least of them"
-            if not lacking
-            else f"not there: {', '.join(lacking)}; every step works as {row[1]}. "
-            "To have them: prism db setup, or prism db setup --sql for an administrator",
-        )
+        yield roles_in_words(lacking, user=row[1], own_pages=own)
         try:
             people, _ = merge.forgotten(connection, [key_id(key) for key in settings.hmac_keys()])
             yield Finding("erased people", True, f"{len(people)}; what is read of them is not taken")
         except PrismError as error:
             yield Finding("erased people", False, str(error))
+
+
+def roles_in_words(lacking: Sequence[str], *, user: str, own_pages: bool) -> Finding:
+    """What comes of the roles that are not there; ``own_pages``: mails lead to reports of some domains."""
+    if not lacking:
+        return Finding("roles", True, "each step takes on the least of them")
+    told = [f"not there: {', '.join(lacking)}"]
+    steps = [role for role in (roles.LOADER, roles.TRANSFORMER, roles.REPORTER) if role in lacking]
+    if steps:
+        told.append(f"the steps of {', '.join(steps)} work as {user}")
+    if roles.RECIPIENT in lacking:
+        told.append("no report of some domains can be made")
+    mend = "To have them: prism db setup, or prism db setup --sql for an administrator"
+    # without the recipient mails are withheld; all else works without roles
+    return Finding("roles", not (own_pages and roles.RECIPIENT in lacking), f"{'; '.join(told)}. {mend}")
 
 
 def _source(source: Source, settings: Settings, house: Warehouse) -> Finding:

@@ -20,14 +20,17 @@ from orchestration.kept_mails import Kept, Mails
 from orchestration.settings import RecipientsOfColumn, Settings, Subscription
 from orchestration.warehouse import Warehouse
 from reports import mail, outbox
+from reports.domains import folder_of
 from reports.errors import ReportError
 from reports.mail import Content
 from reports.outbox import Delivery, Entry, Patience
+from reports.render import MANIFEST
 from reports.views.operations import OperationsNotice, delivery_notice, failure_notice
 
 # Beyond so many mails the lines for people count those that went well.
 _MOST_LINES = 20
 _PATIENCE = Patience()
+_NO_PAGES = "the report of its domains alone could not be made; prism report says why"
 
 
 @dataclass(frozen=True)
@@ -44,16 +47,22 @@ class Sending:
 
 @dataclass(frozen=True)
 class _Post:
-    """One mail on its way: under which name in the outbox, to whom, and who is left out, in words."""
+    """One mail on its way: under which name in the outbox, to whom, and who is left out, in words.
+
+    ``lacks_pages``: the report of its domains that it leads to is not there, so it goes to nobody.
+    """
 
     subscription: Subscription
     kept: Kept
     report: str
     recipients: tuple[str, ...]
     left_out: tuple[str, ...]
+    lacks_pages: bool
 
     def why_not(self, connection: psycopg.Connection, recipient: str, as_of_date: date) -> str | None:
-        """Why the subscription's condition keeps the mail back from a recipient; None where it does not."""
+        """Why the mail is kept back from a recipient; None where it is not."""
+        if self.lacks_pages:
+            return _NO_PAGES
         condition = self.subscription.condition
         if condition == "results" and self.kept.empty:
             return "there was no use, and it goes out with results only"
@@ -88,7 +97,16 @@ def _posts(settings: Settings, mails: Mails, *, marked: str = "") -> Iterator[_P
         each = one.part if isinstance(subscription.recipients, RecipientsOfColumn) else None
         by_owner = each is not None and subscription.recipients == RecipientsOfColumn(column="owner")
         name = subscription.name if each is None or by_owner else f"{subscription.name}/{each}"
-        yield _Post(subscription, one, name + marked, tuple(recipients), tuple(left_out))
+        domains = subscriptions.domains(subscription, one.part)
+        pages = settings.reports_dir / folder_of(domains) / mails.as_of_date.isoformat() / MANIFEST
+        yield _Post(
+            subscription,
+            one,
+            name + marked,
+            tuple(recipients),
+            tuple(left_out),
+            lacks_pages=bool(domains) and not pages.is_file(),
+        )
 
 
 def _named(settings: Settings, subscription: Subscription, part: str | None) -> Sequence[str]:
@@ -104,7 +122,8 @@ def send(warehouse: Warehouse, settings: Settings, as_of_date: date, *, only: st
     """Queues a date's mails for each recipient who has none of them yet, and delivers what is due.
 
     ``only`` one subscription. Without an SMTP server the mails are kept in the outbox, which is no failure.
-    Where their data is older than the settings allow, nobody but the owner gets one.
+    Where their data is older than the settings allow, nobody but the owner gets one; one that leads to a
+    report of some domains goes out once that is there.
     """
     mails = kept_mails.of_date(settings, as_of_date)
     posts = [one for one in _posts(settings, mails) if only in (None, one.subscription.name)]
@@ -119,7 +138,9 @@ def send(warehouse: Warehouse, settings: Settings, as_of_date: date, *, only: st
         return Sending((line,), sum(len(post.recipients) for post in posts), (line,))
     left_out = [f"Mail: left out: {why}" for post in posts for why in post.left_out]
     number = [f"Mail: {len(left_out)} left out"] if left_out else []
-    remarks = []
+    lacking = [post for post in posts if post.lacks_pages and post.recipients]
+    remarks = [f"Mail: {post.report} withheld, since {_NO_PAGES}" for post in lacking]
+    withheld = sum(len(post.recipients) for post in lacking)
     if not any(post.recipients for post in posts):
         remarks.append(
             "Mail: no recipients in prism.yaml: nobody gets it; see it: prism send --to you@example.com"
@@ -134,12 +155,12 @@ def send(warehouse: Warehouse, settings: Settings, as_of_date: date, *, only: st
         if not settings.smtp_url:
             if waiting:
                 remarks.append(f"Mail: {waiting} in the outbox, kept there: PRISM_SMTP_URL is not set.")
-            return Sending((*left_out, *remarks), 0, (*number, *remarks))
+            return Sending((*left_out, *remarks), withheld, (*number, *remarks))
         delivery = deliver(connection, settings)
     nothing = [] if delivery.attempts or delivery.fault else ["Mail: nothing was due."]
     return Sending(
         (*left_out, *remarks, *in_words(delivery), *nothing),
-        len(delivery.unsent),
+        len(delivery.unsent) + withheld,
         (*number, *remarks, *counted(delivery), *nothing),
     )
 

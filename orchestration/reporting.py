@@ -23,6 +23,7 @@ from orchestration.settings import RecipientsOfColumn, Settings, Source, Subscri
 from orchestration.warehouse import Warehouse, open_warehouse, setup
 from reports import mail, outbox
 from reports.domains import folder_of
+from reports.errors import ReportError
 from reports.mail import Content
 from reports.marts import reading
 from reports.options import Build, ReportOptions, Setting
@@ -85,19 +86,24 @@ def in_force(settings: Settings, server_version: int) -> tuple[Setting, ...]:
 
 def render(
     connection: psycopg.Connection, settings: Settings, as_of_date: date, marts_schema: str
-) -> RenderedReport:
+) -> tuple[RenderedReport, list[str]]:
     """Renders the pages and the mails of the marts as they are, and the pages of some domains that mails
     lead to.
 
-    Raises :class:`PrismError` where their newest build is not green, :class:`ReportError` where they are
-    of another date.
+    Returns the whole report, and why pages of domains could not be made: that keeps back the mails that lead
+    to them (:mod:`orchestration.mailing`), and nobody else's. Raises :class:`PrismError` where the newest
+    build is not green, :class:`ReportError` where the marts are of another date.
     """
     options = _options(connection, settings, as_of_date, marts_schema)
     kept_mails.keep(connection, settings, options)
     whole = render_report(connection, settings.reports_dir, options)
+    failures = []
     for domains in _readers_domains(settings, as_of_date):
-        render_of_domains(connection, settings, as_of_date, marts_schema, domains)
-    return whole
+        try:
+            render_of_domains(connection, settings, as_of_date, marts_schema, domains)
+        except ReportError as error:
+            failures.append(f"there is no report of {', '.join(domains)} alone: {error}")
+    return whole, failures
 
 
 def _readers_domains(settings: Settings, as_of_date: date) -> list[tuple[str, ...]]:

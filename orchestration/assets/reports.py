@@ -34,15 +34,17 @@ def report_assets(project: DbtProject, partitions: dg.PartitionsDefinition) -> l
         with prism.warehouse.lock("build"):
             with prism.reporter.connect(autocommit=True) as connection:
                 schema = builds.schema_of(connection, context.run_id, day)
-                report = reporting.render(connection, prism.settings, day, schema)
+                report, failures = reporting.render(connection, prism.settings, day, schema)
             with prism.transformer.connect(autocommit=True) as connection:
                 builds.drop_beside(connection, schema)
+        for failure in failures:
+            context.log.error(failure)  # the mails that lead there are withheld, and fail
         index = report.path / "index.html"
         base = prism.settings.config.reports.base_url
         published = f"{base.rstrip('/')}/{day}/index.html" if base else index.as_uri()
         return dg.MaterializeResult(
             metadata={
-                metadata.SUMMARY: f"Report: {index}",
+                metadata.SUMMARY: "\n".join([f"Report: {index}", *failures]),
                 "report": dg.MetadataValue.url(published),
                 "folder": dg.MetadataValue.path(report.path),
                 "pages": report.pages,

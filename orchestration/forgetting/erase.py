@@ -98,6 +98,7 @@ class Person:
         hmac_keys = settings.hmac_keys()
         hashed = {pseudonym(one, key): key_id(one) for one in hmac_keys}
         if _PSEUDONYM.fullmatch(key):
+            # by which key can't be told: its own hashes are marked with each, so that loads need all of them
             hashed = {key: key_id(hmac_keys[0]), **hashed}
         return cls(key, tuple(dict.fromkeys((key, *hashed))), hashed, hmac_keys)
 
@@ -131,6 +132,10 @@ def erase(warehouse: Warehouse, settings: Settings, key: str, *, dry_run: bool =
         raise PrismError("a person needs a key to be erased by", where="prism erase --user")
     person = Person.of(key, settings)
     receipt = Receipt(dry_run=dry_run)
+    if len(person.hmac_keys) > 1 and _PSEUDONYM.fullmatch(key):
+        receipt.notes.append(
+            "A pseudonym is of one key: what is kept under another's is found by the person's own key alone."
+        )
     with warehouse.lock("load"), warehouse.lock("build"), warehouse.connect() as connection:
         _tables(connection, person, settings.config.timezone, receipt)
         if dry_run:

@@ -173,7 +173,10 @@ def test_the_functions_show_what_the_caller_may_see(
 
 # what is said of all domains together and of none of them
 OF_ALL = ("total_agents", "mapped_agents", "average_mappings_per_agent")
-ALERTS = ("open_alerts", "high_alerts", "medium_alerts", "low_alerts")
+# counts of alerts: those of `dashboard_metrics` are with alerts that are of no domain
+ALERTS = {"open_alerts": "true"} | {
+    f"{severity}_alerts": f"severity = '{severity}'" for severity in ("high", "medium", "low")
+}
 
 
 def test_the_dashboard_of_an_analyst_is_the_sum_of_the_domains_granted(
@@ -183,6 +186,13 @@ def test_the_dashboard_of_an_analyst_is_the_sum_of_the_domains_granted(
         with connection.cursor(row_factory=dict_row) as cursor:
             row = cursor.execute("select * from api.get_dashboard_metrics(%s)", [period]).fetchone()
         return row or {}
+
+    def alerts_of(*granted: str) -> dict[str, int]:
+        mine = f"state <> 'resolved' and domain = any(array{list(granted)})"
+        return {
+            name: count(owner, "performance_alerts", f"{mine} and {wanted}")
+            for name, wanted in ALERTS.items()
+        }
 
     domains = [row[0] for row in owner.execute("select distinct domain from marts.prompts").fetchall()]
     assert len(domains) > 2
@@ -200,6 +210,7 @@ def test_the_dashboard_of_an_analyst_is_the_sum_of_the_domains_granted(
             assert mine["usage_count"] == found[0] > 0
             assert list(mine.values())[13:16] == pytest.approx(list(found[1:4]))
             assert mine["total_cost"] == found[4]
+            assert {name: mine[name] for name in ALERTS} == alerts_of(domain_of_most(owner))
         # the domains of prompts without one are nobody's but the star's
         owner.execute("update marts.prompts set domain = 'none' where domain is null")
         owner.execute("update marts.prompt_performance_summary set domain = 'none' where domain is null")
@@ -208,8 +219,9 @@ def test_the_dashboard_of_an_analyst_is_the_sum_of_the_domains_granted(
             for period in ("day", "week", "month", "quarter", "year", "all"):
                 whole, mine = dashboard(owner, period), dashboard(connection, period)
                 assert [mine.pop(name) for name in OF_ALL] == [None] * len(OF_ALL)
-                for name in (*OF_ALL, *ALERTS):
-                    whole.pop(name), mine.pop(name, None)
+                whole = {name: value for name, value in whole.items() if name not in OF_ALL}
+                whole |= alerts_of("none", *filter(None, domains))
+                assert whole["open_alerts"] > whole["high_alerts"] > 0
                 assert {name: pytest.approx(value) for name, value in whole.items()} == mine, period
         finally:
             owner.execute("update marts.prompts set domain = null where domain = 'none'")

@@ -165,6 +165,23 @@ def test_an_erasure_outlives_a_change_of_the_key_and_one_after_it_finds_older_ro
         house.load()
 
 
+def test_an_erasure_by_an_old_pseudonym_holds_as_long_as_the_old_key_is_named(house: House) -> None:
+    old, new = "0ld", "n3w"
+    house.variables["PRISM_HMAC_KEY"] = old
+    house.put("log.csv", LOG.encode())
+    house.load()
+    house.variables |= {"PRISM_HMAC_KEY": new, "PRISM_HMAC_OLD_KEYS": old}
+    receipt = erase(house.warehouse, house.settings, pseudonym(old.encode(), PERSON))
+    assert receipt.removed["raw.prompt_usage"] == 2 and "person's own key" in receipt.notes[0]
+    house.put("again.csv", LOG.encode())
+    del house.variables["PRISM_HMAC_OLD_KEYS"]
+    with pytest.raises(PrismError, match="under another key"):
+        house.load()
+    house.variables["PRISM_HMAC_OLD_KEYS"] = old
+    house.load()
+    assert house.rows("select usage_id from raw.prompt_usage order by 1") == [("2",), ("4",)]
+
+
 def test_every_format_of_an_archive_loses_the_persons_rows_alone(house: House) -> None:
     uses = [
         {"id": str(n), "prompt": "p", "at": "2026-03-01T10:00:00Z", "user": user, "text": "t", "rating": "4"}

@@ -26,6 +26,7 @@ from reports import mail
 from reports.errors import ReportError
 from reports.marts import reading
 from reports.options import Build, ReportOptions
+from reports.render import render_report
 from reports.selection import Selection
 from reports.views.digest import Digest, Letter
 from tests import report_life
@@ -268,7 +269,10 @@ def everything_in(folder: Path) -> str:
 
 
 def test_the_pages_that_a_mail_of_a_domain_leads_to_hold_nothing_of_another(
-    built: psycopg.Connection[Any], module_warehouse: Warehouse, tmp_path: Path
+    built: psycopg.Connection[Any],
+    module_warehouse: Warehouse,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mine, other = [
         row[0]
@@ -312,7 +316,8 @@ reports:
     )
     settings = load_settings({}, tmp_path)
     with module_warehouse.acting_as(roles.REPORTER).connect(autocommit=True) as connection:
-        reporting.render(connection, settings, OPTIONS.as_of_date, "marts")
+        _, failures = reporting.render(connection, settings, OPTIONS.as_of_date, "marts")
+    assert failures == []
 
     [folder] = (settings.reports_dir / "domains").iterdir()
     assert (folder / "latest").resolve() == folder / "2026-03-01"
@@ -345,6 +350,23 @@ reports:
     assert "https://reports.example.com/2026-03-01/index.html" in (digest.html or "")
     said = site + whole + "".join(one.text + (one.html or "") for one in (digest, own))
     assert [person for person in persons if person in said] == [] and PLANTED not in said
+
+    # where the database keeps no domains apart the report of all is made nevertheless
+    def unless_whole(connection: Any, folder: Path, options: ReportOptions) -> Any:
+        return render_report(connection, folder, options) if options.domains else "the report of all"
+
+    monkeypatch.setattr(reporting, "render_report", unless_whole)
+    built.execute("alter table marts.prompts disable row level security")
+    built.commit()
+    try:
+        with module_warehouse.acting_as(roles.REPORTER).connect(autocommit=True) as connection:
+            made, failures = reporting.render(connection, settings, OPTIONS.as_of_date, "marts")
+    finally:
+        built.execute("alter table marts.prompts enable row level security")
+        built.commit()
+    assert made == "the report of all"
+    [failure] = failures
+    assert failure.startswith(f"there is no report of {mine} alone: schema marts: nothing guards the rows")
 
 
 def test_a_subscription_is_shown_even_where_it_is_not_its_turn(

@@ -25,8 +25,10 @@ from orchestration.kept_mails import Kept
 from orchestration.settings import Settings, load_settings
 from orchestration.warehouse import Warehouse
 from reports import mail, outbox
+from reports.domains import folder_of
 from reports.errors import ReportError
 from reports.mail import Content
+from reports.render import MANIFEST
 from tests.mailbox import DAY, Mailbox, running
 
 pytestmark = pytest.mark.integration
@@ -244,6 +246,27 @@ def test_only_one_subscription_is_sent_where_it_is_named(
     assert mailbox.recipients() == ["bob@example.com"]
     with pytest.raises(PrismError, match="there is no subscription 'three'"):
         mailing.check_subscription(settings, "three")
+
+
+def test_a_mail_whose_pages_are_not_there_is_withheld_alone_and_goes_out_once_they_are(
+    house: House, warehouse: Warehouse, mailbox: Mailbox
+) -> None:
+    settings = house.settings(
+        {},
+        {"name": "own", "recipients": ["bob@example.com"], "filters": {"domain": ["legal"]}, "pages": "own"},
+    )
+    house.keep(settings, {}, {"subscription": "own"})
+    assert "  would not     bob@example.com: the report of its domains alone could not be made" in "\n".join(
+        mailing.preview(warehouse, settings, DAY).lines
+    )
+    sending = mailing.send(warehouse, settings, DAY)
+    assert (mailbox.recipients(), sending.unsent) == (["ann@example.com"], 1)
+    assert any(line.startswith("Mail: own withheld, since the report of") for line in sending.counts)
+    manifest = settings.reports_dir / folder_of(["legal"]) / DAY.isoformat() / MANIFEST
+    manifest.parent.mkdir(parents=True)
+    manifest.touch()
+    assert mailing.send(warehouse, settings, DAY).unsent == 0
+    assert mailbox.recipients() == ["ann@example.com", "bob@example.com"]
 
 
 def test_a_preview_says_who_what_and_why_and_whose_turn_it_is_not(

@@ -1,10 +1,11 @@
-"""What `prism doctor` says of the files that hold secrets."""
+"""What `prism doctor` says of the files that hold secrets, and of the roles of the warehouse."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from orchestration.doctor import examine
+from orchestration import roles
+from orchestration.doctor import examine, roles_in_words
 from orchestration.settings import load_settings
 
 
@@ -22,3 +23,15 @@ def test_keys_that_every_user_of_the_machine_may_read_are_named(tmp_path: Path) 
         path.chmod(0o644)
         assert keys().startswith("FAIL  keys: every user of this machine may read")
         assert str(path) in keys()
+
+
+def test_roles_that_are_not_there_are_told_with_what_comes_of_it() -> None:
+    of_mails = roles_in_words([roles.RECIPIENT], user="app", own_pages=True)
+    assert not of_mails.good
+    assert of_mails.detail.startswith(
+        "not there: prism_recipient; no report of some domains can be made. To have them: prism db setup"
+    )
+    none = roles_in_words(list(roles.ROLES), user="app", own_pages=False)
+    assert none.good
+    assert "the steps of prism_loader, prism_transformer, prism_reporter work as app;" in none.detail
+    assert roles_in_words([], user="app", own_pages=True).detail == "each step takes on the least of them"
