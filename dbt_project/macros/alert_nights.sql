@@ -44,6 +44,7 @@
         {%- if stored %}
         select
             alert_id,
+            current_id,
             rule,
             scope,
             subject_id,
@@ -55,6 +56,7 @@
         {%- else %}
         select
             null::text as alert_id,
+            null::text as current_id,
             null::text as rule,
             null::text as scope,
             null::text as subject_id,

@@ -354,7 +354,8 @@ def alert(
         href=_subject_href(row, known),
         message=str(row["message"] or ""),
         recommendation=str(row["recommendation"] or ""),
-        evidence=f"{observed}{within}, should be {side} {limit}{of}",
+        # of one that no night bears out any more there are no numbers
+        evidence="" if row["observed_value"] is None else f"{observed}{within}, should be {side} {limit}{of}",
         since=since,
         handling=_handling(row, as_of_date),
         causes=tuple(causes),

@@ -329,6 +329,20 @@ def test_what_an_alert_is_compared_with_is_written_in_its_own_unit(
     assert one.evidence.replace("\u202f", " ").partition("sample 184")[2] == said
 
 
+def test_an_alert_that_no_night_bears_out_any_more_says_so_and_shows_no_numbers() -> None:
+    values = dict.fromkeys(("observed_value", "threshold", "sample_size"))
+    row = {"alert_id": "1", "prompt_id": "a", "state": "resolved", "message": "Evaluated again."} | values
+    page = alerts_page(
+        alert_rows=frames.alerts(row),
+        evidence=frames.evidence(),
+        item_rows=frames.action_items(),
+        events=(),
+        prompts={},
+        options=frames.options(),
+    )
+    assert [(one.message, one.evidence) for one in page.resolved] == [("Evaluated again.", "")]
+
+
 def test_alerts_are_grouped_by_severity_with_the_resolved_apart() -> None:
     rows = frames.alerts(
         {"alert_id": "1", "prompt_id": "a", "severity": "high", "rule": "slow_response"}

@@ -50,11 +50,14 @@ published as (
     select ids.* from {{ published_alerts() }} as ids
 ),
 
--- no episode's any more: that of the one that has its nights now, else still its own
+-- no episode's any more: its own where it ends by itself, else that of the one that has its nights
+-- now, else of the one that it had become one with
 passed_on as (
     select distinct on (published.alert_id)
         published.alert_id,
-        coalesce(lives.alert_id, published.alert_id) as current_id,
+        coalesce(
+            withdrawn.alert_id, lives.alert_id, published.current_id
+        ) as current_id,
         published.rule,
         published.scope,
         published.subject_id,
@@ -63,6 +66,10 @@ passed_on as (
         published.last_on,
         published.published_at
     from published
+    left join states as withdrawn
+        on
+            published.alert_id = withdrawn.alert_id
+            and withdrawn.last_detected_on is null
     left join lives
         on
             published.rule = lives.rule

@@ -394,7 +394,8 @@ named as (
         kept.alert_id
 ),
 
--- told of, and no night bears it out any more: resolved on the first that did
+-- told of, and no night bears it out any more: resolved on the first that did. What had become
+-- one with an alert that goes back further is told of there
 withdrawn as (
     select
         published.alert_id,
@@ -412,6 +413,12 @@ withdrawn as (
         not exists (
             select 1 from claimed
             where published.alert_id = claimed.alert_id
+        )
+        and not exists (
+            select 1 from {{ derived }} as earlier
+            where
+                published.current_id = earlier.alert_id
+                and earlier.as_of_date < starts.first_date
         )
     group by
         published.alert_id,
