@@ -1,9 +1,10 @@
 {#- The marts by day grow with every day, so they are kept and changed where what they are
     made of has changed: days that were built anew, prompts and agents that are called
-    otherwise. What a mart was made of stands in int_daily_basis, which the mart writes in
-    its own transaction; int_daily_changes is the difference. -#}
+    otherwise, prompts that have moved to another domain. So are the blocks of days of
+    segments. What each was made of stands in int_daily_basis, which it writes in its own
+    transaction; int_daily_changes is the difference. -#}
 {% macro daily_marts() -%}
-    {{ return(['prompt_usage_daily', 'usage_daily_totals']) }}
+    {{ return(['prompt_usage_daily', 'usage_daily_totals', 'int_segment_blocks']) }}
 {%- endmacro %}
 
 
@@ -40,6 +41,30 @@
             where changes.mart = '{{ this.identifier }}' and changes.{{ column }} is not null
         );
         {%- endfor %}
+    {%- endif -%}
+{% endmacro %}
+
+
+{#- Blocks that hold a day that was built anew, those of a scope in which something is called
+    otherwise or has moved, and those before any that is looked at. -#}
+{% macro delete_changed_blocks() %}
+    {#- outside the condition, so that dbt sees the dependency when it parses -#}
+    {%- set changes = ref('int_daily_changes') -%}
+    {%- set blocks = ref('int_blocks') -%}
+    {%- if is_incremental() %}
+        delete from {{ this }} as standing
+        where
+            standing.ends_on < (select min(blocks.ends_on) from {{ blocks }} as blocks)
+            or exists (
+                select 1 from {{ changes }} as changes
+                where
+                    changes.mart = '{{ this.identifier }}'
+                    and (
+                        changes.usage_date between standing.starts_on and standing.ends_on
+                        or changes.domain is not null and standing.scope = 'domain'
+                        or changes.agent_name is not null and standing.scope = 'agent'
+                    )
+            )
     {%- endif -%}
 {% endmacro %}
 

@@ -45,8 +45,8 @@
 {%- endmacro %}
 
 
-{#- The metrics of a segment, each after its sample, from `counted` and `percentiles`. -#}
-{% macro segment_metrics() -%}
+{#- The metrics of a segment, each after its sample, from `counted` and a table of percentiles. -#}
+{% macro segment_metrics(percentiles='percentiles') -%}
     counted.usage_count,
     counted.outcome_count,
     counted.success_count,
@@ -60,8 +60,8 @@
     counted.response_time_count,
     {{ ratio('counted.response_time_sum_ms', 'counted.response_time_count') }}
         as average_response_time_ms,
-    percentiles.p50_response_time_ms,
-    percentiles.p95_response_time_ms,
+    {{ percentiles }}.p50_response_time_ms,
+    {{ percentiles }}.p95_response_time_ms,
     counted.priced_count,
     counted.total_cost::numeric(20, 10) as total_cost,
     {{ ratio('counted.total_cost', 'counted.priced_count') }} as cost_per_use

@@ -49,7 +49,7 @@ different as (
 moved as (
     select * from different
     where
-        kind in ('prompt', 'agent')
+        kind in ('prompt', 'domain', 'agent')
         and made_from_before is not null
         and made_from is not null
 ),
@@ -73,6 +73,7 @@ final as (
         mart,
         input_key::date as usage_date,
         null::text as prompt_id,
+        null::text as domain,
         null::text as agent_name
     from different
     where kind = 'day'
@@ -81,6 +82,7 @@ final as (
         mart,
         null::date as usage_date,
         case kind when 'prompt' then made_from end as prompt_id,
+        case kind when 'domain' then made_from end as domain,
         case kind when 'agent' then made_from end as agent_name
     from both_ends
 )

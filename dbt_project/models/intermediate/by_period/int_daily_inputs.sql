@@ -32,6 +32,14 @@ final as (
     inner join prompts on prompt_keys.prompt_id = prompts.prompt_id
     union all
     select
+        'domain' as kind,
+        prompt_keys.prompt_key as input_key,
+        coalesce(prompts.domain, '') as made_from,
+        null::text as shown_as
+    from prompt_keys
+    inner join prompts on prompt_keys.prompt_id = prompts.prompt_id
+    union all
+    select
         'agent' as kind,
         agent_key as input_key,
         agent_name as made_from,
