@@ -46,7 +46,8 @@
 
 
 {#- Blocks that hold a day that was built anew, those of a scope in which something is called
-    otherwise or has moved, and those before any that is looked at. -#}
+    otherwise or has moved, and those that are looked at no more: from before any, and the last
+    week as it was so far. -#}
 {% macro delete_changed_blocks() %}
     {#- outside the condition, so that dbt sees the dependency when it parses -#}
     {%- set changes = ref('int_daily_changes') -%}
@@ -54,7 +55,13 @@
     {%- if is_incremental() %}
         delete from {{ this }} as standing
         where
-            standing.ends_on < (select min(blocks.ends_on) from {{ blocks }} as blocks)
+            not exists (
+                select 1 from {{ blocks }} as blocks
+                where
+                    blocks.grain = standing.grain
+                    and blocks.starts_on = standing.starts_on
+                    and blocks.ends_on = standing.ends_on
+            )
             or exists (
                 select 1 from {{ changes }} as changes
                 where

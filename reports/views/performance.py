@@ -28,14 +28,15 @@ SCOPES: Mapping[Scope, tuple[str, str, str]] = {
     "agent": ("By agent", "Agent", "no agent"),
 }
 # Length of a point and the most of them, by period: the period itself and some time to compare it with.
-_POINTS: Mapping[Period, tuple[str, int, int]] = {
-    "day": ("day", 14, 1),
-    "week": ("day", 28, 7),
-    "month": ("day", 60, 30),
-    "quarter": ("week", 26, 13),
-    "year": ("week", 53, 53),
-    "all": ("week", 53, 53),
+_POINTS: Mapping[Period, tuple[str, int]] = {
+    "day": ("day", 14),
+    "week": ("day", 28),
+    "month": ("day", 60),
+    "quarter": ("week", 26),
+    "year": ("week", 53),
+    "all": ("week", 53),
 }
+_WHEN = {"day": "One point a day", "week": "One point a calendar week, the last one so far"}
 SPLIT_WEEKS = 26
 _MOST_LINES = 5
 _MOST_SEGMENTS, _MOST_MORE = 8, 100
@@ -160,16 +161,19 @@ def _side(value: float | None, target: float | None, words: tuple[str, str], tex
 
 def _charts(
     period: Period,
+    start: date,
     blocks: Sequence[Mapping[str, Any]],
     now: Mapping[str, Any],
     targets: Mapping[str, float | None],
 ) -> tuple[Chart, ...]:
-    """Success, rating and response time over time; ``now`` is the whole period's row."""
-    grain, most, current = _POINTS[period]
+    """Success, rating and response time over time; ``now`` is the row of the whole period, from ``start``."""
+    grain, most = _POINTS[period]
     points = blocks[-most:]
     days = [fmt.days_between(row["starts_on"], row["ends_on"]) for row in points]
-    when = f"One point a {grain}"
-    of_period = "" if len(points) <= current else "; strong: this period, pale: before"
+    when = _WHEN[grain]
+    # the week that the period begins in counts as one of it
+    is_now = [row["ends_on"] >= start for row in points]
+    of_period = "" if all(is_now) else "; strong: this period, pale: before"
 
     def line(name: str, column: str, count: str, digits: int) -> tuple[Row, ...]:
         write = fmt.percent if column == "success_rate" else fmt.rating
@@ -177,7 +181,7 @@ def _charts(
             {
                 "day": _midnight(row["ends_on"]),
                 "value": round(row[column], digits),
-                "now": len(points) - n <= current,
+                "now": is_now[n],
                 "target": targets.get(column),
                 "days": days[n],
                 "text": write(row[column]),
@@ -452,7 +456,7 @@ def _split(scope: Scope, weeks: Sequence[Mapping[str, Any]]) -> Split | None:
                 Chart(
                     key=f"{scope}-{key}",
                     title=f"{label} {title.lower()}",
-                    note=f"One point a week of 20 or more{units[key]}{left_out}.",
+                    note=f"{_WHEN['week']}, of 20 or more{units[key]}{left_out}.",
                     kind=kind,
                     rows=shared,
                     head=head,
@@ -496,7 +500,9 @@ def performance(
             days=fmt.days_between(start, end),
             headline=_headline(now),
             empty=now is None,
-            charts=_charts(period, blocks.get((_POINTS[period][0], "all"), ()), now, targets) if now else (),
+            charts=_charts(period, start, blocks.get((_POINTS[period][0], "all"), ()), now, targets)
+            if now
+            else (),
             week=_week(by_hour.get(period, ()), start, end),
             segments=tuple(
                 _segments(scope, by_segment[period, scope], now)

@@ -617,13 +617,13 @@ class Oracle:
         return self.dated(self._segments(self.by_period, ["period"]))
 
     def performance_over_time(self) -> pd.DataFrame:
-        parts = []
-        for grain, days, blocks in (("day", 1, 60), ("week", 7, 53)):
-            recent = self.back(days * blocks)
-            number = [(self.as_of - day).days // days for day in recent["day"]]
-            ends = [self.as_of - timedelta(days=days * n) for n in number]
-            starts = [end - timedelta(days=days - 1) for end in ends]
-            parts.append(recent.assign(grain=grain, starts_on=starts, ends_on=ends))
+        recent = self.back(60)
+        parts = [recent.assign(grain="day", starts_on=recent["day"], ends_on=recent["day"])]
+        # 52 calendar weeks, from Monday to Sunday, and what there is of the one of the as-of date
+        recent = self.back(7 * 52 + self.as_of.isoweekday())
+        starts = [day - timedelta(days=day.isoweekday() - 1) for day in recent["day"]]
+        ends = [min(start + timedelta(days=6), self.as_of) for start in starts]
+        parts.append(recent.assign(grain="week", starts_on=starts, ends_on=ends))
         return self.dated(self._segments(pd.concat(parts), ["grain", "starts_on", "ends_on"]))
 
     def _segments(self, uses: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:

@@ -9,9 +9,8 @@
     )
 }}
 
-{#- A block is the same whatever the as-of date, so it is made once and made anew where one
-    of its days was. A week ends on another day each night: that of tonight is new, and the
-    others were made 7, 14, … nights ago. -#}
+{#- A block that is over is the same whatever the as-of date, so it is made once, and made anew
+    where one of its days was. -#}
 
 with blocks as (
     select * from {{ ref('int_blocks') }}
