@@ -58,13 +58,14 @@ missing as (
     from blocks
     cross join scopes
     {%- if is_incremental() %}
-    where not exists (
-        select 1 from {{ this }} as standing
-        where
-            standing.ends_on = blocks.ends_on
-            and standing.grain = blocks.grain
-            and standing.scope = scopes.scope
-    )
+    where
+        not exists (
+            select 1 from {{ this }} as standing
+            where
+                standing.ends_on = blocks.ends_on
+                and standing.grain = blocks.grain
+                and standing.scope = scopes.scope
+        )
     {%- endif %}
 ),
 
