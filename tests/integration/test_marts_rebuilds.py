@@ -115,6 +115,63 @@ def test_a_rating_that_comes_late_rebuilds_only_its_day(filled: Warehouse) -> No
         )
 
 
+def test_blocks_of_days_are_made_anew_where_a_day_or_a_segment_of_theirs_is(filled: Warehouse) -> None:
+    def made_anew(as_of: date = AS_OF) -> set[tuple[str, str, date]]:
+        """Scope, grain and first day of the blocks that one more night writes."""
+        models = ("+performance_over_time", "+int_incorporated_batches")
+        run_dbt(filled, "run", "--select", *models, vars={"as_of_date": as_of.isoformat()})
+        with filled.connect() as connection:
+            new = written(connection)
+        found = {block for block in new if new[block] != before.get(block)}
+        before.update(new)
+        return found
+
+    def written(connection: psycopg.Connection[Any]) -> dict[tuple[str, str, date], set[str]]:
+        blocks: dict[tuple[str, str, date], set[str]] = {}
+        for *block, transaction in connection.execute(
+            "select scope, grain, starts_on, xmin::text from intermediate.int_segment_blocks"
+        ):
+            blocks.setdefault((block[0], block[1], block[2]), set()).add(transaction)
+        return blocks
+
+    before: dict[tuple[str, str, date], set[str]] = {}
+    scopes = {"all", "domain", "model", "agent"}
+    assert {scope for scope, *_ in made_anew()} == scopes
+    assert made_anew() == set()
+
+    with filled.connect() as connection:
+        usage_id, day = connection.execute(
+            "select usage_id, used_at::date from raw.prompt_usage"
+            " where rating is null and used_at between %s and %s limit 1",
+            [AS_OF - timedelta(days=50), AS_OF - timedelta(days=10)],
+        ).fetchone()  # type: ignore[misc]
+        rated = {**_use(connection, usage_id), "rating": 2.0, "updated_at": raw.at("2025-03-31")}
+        raw.write(connection, "prompt_usage", [rated])
+    monday = day - timedelta(days=day.weekday())
+    assert made_anew() == {(scope, *block) for scope in scopes for block in (("day", day), ("week", monday))}
+    with filled.connect() as connection:
+        assert (
+            connection.execute(
+                "select rated_count from marts.performance_over_time"
+                " where scope = 'all' and grain = 'week' and starts_on = %s",
+                [monday],
+            ).fetchone()
+            == connection.execute(
+                "select count(rating) from raw.prompt_usage where used_at::date - %s between 0 and 6",
+                [monday],
+            ).fetchone()
+        )
+
+    with filled.connect() as connection:
+        moved = {**life.prompts()[0], "domain": "claims"}
+        raw.write(connection, "prompts", [moved])
+    assert made_anew() == {block for block in before if block[0] == "domain"}
+
+    # Tuesday: a day, and the week so far has another end
+    tuesday = AS_OF + timedelta(days=1)
+    assert {block[1:] for block in made_anew(tuesday)} == {("day", tuesday), ("week", AS_OF)}
+
+
 def test_a_day_whose_uses_are_all_deleted_is_emptied(filled: Warehouse) -> None:
     build_days(filled)
     with filled.connect() as connection:
