@@ -260,16 +260,16 @@ def _split(alt: Any, base: Any, palette: Palette, kind: Kind) -> Any:
     order = alt.EncodingSortField("rank", op="min", order="ascending")
     shapes = ["circle", "square", "triangle-up", "diamond", "cross"]
     legend = alt.Legend(columns=3, labelLimit=110)
-    colour = alt.Color("series:N", sort=order, scale=alt.Scale(range=list(palette.several)), legend=legend)
+    colours = alt.Scale(range=list(palette.several))
     known = base.transform_filter(f"isValid(datum['{name}'])")
     value = _values(alt, name, _AXES[kind], from_zero=name in ("median", "p95"))
     line = known.mark_line(strokeWidth=1.75, interpolate="monotone").encode(
-        x=_days(alt), y=value, color=colour
+        x=_days(alt), y=value, color=alt.Color("series:N", sort=order, scale=colours, legend=None)
     )
     marks = known.mark_point(size=34, filled=True, opacity=1).encode(
         x="day:T",
         y=f"{name}:Q",
-        color=colour,
+        color=alt.Color("series:N", sort=order, scale=colours, legend=legend),
         shape=alt.Shape("series:N", sort=order, scale=alt.Scale(range=shapes), legend=legend),
         tooltip=[
             alt.Tooltip("series:N", title="Of"),
@@ -277,7 +277,8 @@ def _split(alt: Any, base: Any, palette: Palette, kind: Kind) -> Any:
             alt.Tooltip("text:N", title="Then"),
         ],
     )
-    return alt.layer(line, marks)
+    # one legend: of a scale that two layers share, it would stand beside that of the shapes
+    return alt.layer(line, marks).resolve_scale(color="independent", shape="independent")
 
 
 def _spread(alt: Any, base: Any, palette: Palette) -> Any:

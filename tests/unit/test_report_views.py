@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -523,3 +524,24 @@ def test_json_in_a_page_cannot_end_its_script() -> None:
 def test_json_in_a_page_refuses_what_no_browser_reads() -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         charts.script_json({"value": float("nan")})
+
+
+@pytest.mark.parametrize("kind", [kind for kind in charts.KINDS if kind.startswith("split-")])
+def test_lines_side_by_side_have_one_legend_of_both_colour_and_shape(kind: charts.Kind) -> None:
+    name = kind.removeprefix("split-")
+    rows = [
+        {
+            "day": f"2026-07-{day:02d}T00:00:00",
+            "series": series,
+            "rank": rank,
+            name: 0.9,
+            "days": "",
+            "text": "",
+        }
+        for rank, series in enumerate(("support", "law", "sales"))
+        for day in (5, 12)
+    ]
+    svg = charts.svg(kind, rows, width=360, palette=charts.PAPER)
+    assert [svg.count(f">{series}<") for series in ("support", "law", "sales")] == [1, 1, 1]
+    symbols = re.findall(r'role-legend-symbol[^>]*><path[^>]* d="([^"]+)" fill="([^"]+)"', svg)
+    assert len(symbols) == len({shape for shape, _ in symbols}) == len({colour for _, colour in symbols}) == 3
