@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any, Literal, LiteralString
+from typing import Any, LiteralString
 
 import numpy as np
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
+from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
@@ -53,7 +54,7 @@ _TEXTS = ("user_prompt", "enhanced_prompt")
 _PART_ROWS = 5000
 # keys of a batch that are looked up to tell whether its rows are new
 _SAMPLED = 500
-Encoded = Sequence[pa.Buffer]
+Encoded = Sequence[bytes]
 
 # A source that shrinks by more than this share, and by more than this many rows, is at fault itself.
 _MOST_DELETED = 0.1
@@ -95,6 +96,7 @@ def encode_usage(rows: pa.Table, *, source: str, batch_id: int, with_texts: bool
             "source": pa.repeat(pa.scalar(source), count),
             "usage_id": rows.column("usage_id"),
             **{name: rows.column(canonical) for name, (canonical, _) in _USAGE.items()},
+            "cost": _dollars(rows.column("cost")),
             "batch_id": pa.repeat(pa.scalar(batch_id), count),
             "loaded_at": pa.repeat(pa.scalar(datetime.now(UTC)), count),
         }
@@ -331,7 +333,7 @@ def merge_library(
             "create temporary table staged_library on commit drop as select {columns} from {table} limit 0"
         ).format(**names)
     )
-    _copy(connection, sql.SQL("staged_library"), _encoded(rows.select(list(columns))))
+    _copy_text(connection, sql.SQL("staged_library"), rows.select(list(columns)))
     row = connection.execute(
         sql.SQL(
             """
@@ -587,36 +589,37 @@ def _list(names: Sequence[str] | Mapping[str, Any], table: str | None = None) ->
     return sql.SQL(", ").join(qualified)
 
 
+def _dollars(costs: pa.ChunkedArray) -> pa.ChunkedArray:
+    """As numeric(20, 10), rounded as the server rounds the text of a double: half of the last digit up."""
+    exact = pc.if_else(pc.less(costs, 1e-11), 0.0, costs).cast(pa.string()).cast(pa.decimal128(38, 28))
+    return pc.round(exact, 10, "half_towards_infinity").cast(pa.decimal128(20, 10))
+
+
 def _encoded(rows: pa.Table) -> Encoded:
-    """CSV as COPY reads it: null and the empty string are nothing; text stands in quotes where it must.
-
-    Instants are written without their zone, which is UTC, as the session's is: many times faster.
-    """
-    rows = rows.combine_chunks()  # Arrow 26 writes rubbish where a table's first chunk is empty
-    for n, field_ in enumerate(rows.schema):
-        if pa.types.is_timestamp(field_.type):
-            rows = rows.set_column(n, field_.name, rows.column(n).cast(pa.timestamp("us")))
-    parts = []
-    for start in range(0, rows.num_rows, _PART_ROWS):
-        part = rows.slice(start, _PART_ROWS)
-        try:
-            parts.append(_written(part, "none"))
-        except pa.ArrowInvalid:  # a comma, a quote or a line break
-            parts.append(_written(part, "needed"))
-    return parts
-
-
-def _written(rows: pa.Table, quoting: Literal["none", "needed"]) -> pa.Buffer:
-    sink = pa.BufferOutputStream()
-    options = arrow_csv.WriteOptions(include_header=False, quoting_style=quoting)
-    arrow_csv.write_csv(rows, sink, options)
-    return sink.getvalue()
+    """As COPY reads it in binary: each column must be of the type that its table has."""
+    encoder = ArrowToPostgresBinaryEncoder(rows.schema)
+    header = encoder.write_header()
+    parts = [encoder.write_batch(part) for part in rows.to_batches(max_chunksize=_PART_ROWS)]
+    return [header, *parts, encoder.finish()]
 
 
 def _copy(connection: psycopg.Connection, target: sql.Composable, encoded: Encoded) -> None:
     with (
         connection.cursor() as cursor,
-        cursor.copy(sql.SQL("copy {} from stdin (format csv)").format(target)) as copy,
+        cursor.copy(sql.SQL("copy {} from stdin (format binary)").format(target)) as copy,
     ):
         for part in encoded:
-            copy.write(memoryview(part))
+            copy.write(part)
+
+
+def _copy_text(connection: psycopg.Connection, target: sql.Composable, rows: pa.Table) -> None:
+    """As text, which the server turns to the types of its table: slower, and for any of them."""
+    text = pa.BufferOutputStream()
+    options = arrow_csv.WriteOptions(include_header=False, quoting_style="needed")
+    # Arrow 26 writes rubbish where a table's first chunk is empty
+    arrow_csv.write_csv(rows.combine_chunks(), text, options)
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(sql.SQL("copy {} from stdin (format csv)").format(target)) as copy,
+    ):
+        copy.write(memoryview(text.getvalue()))

@@ -8,7 +8,9 @@ import hmac
 import threading
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -287,6 +289,37 @@ def test_text_with_commas_quotes_and_line_breaks_is_kept_beside_plain_text(house
     house.load()
     found = [model for (model,) in house.rows("select model from raw.prompt_usage order by usage_id")]
     assert found == odd
+
+
+def test_times_numbers_and_costs_reach_the_table_to_their_last_digit(house: House) -> None:
+    house.configure(
+        columns={**COLUMNS, "cost": "cost", "response_time_ms": "ms", "total_tokens": "n", "success": "ok"}
+    )
+    random = Random(7)
+    costs = [0.0, 5e-11, 4.999e-11, 5e-324, 1e-7, 5.625e-8, 0.12345678905, 1_234_567.7890000001, 1e9]
+    costs += [10 ** random.uniform(-13, 9) for _ in range(200)]
+    costs += [float(f"{random.uniform(0, 1e-5):.10f}5") for _ in range(200)]  # half of the last digit
+    kept = [Decimal(repr(cost)).quantize(Decimal("1e-10"), ROUND_HALF_UP) for cost in costs]
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    edges = [datetime(year, 12, 31, 23, 59, 59, 999_999, UTC) for year in (1, 1969, 1999)]
+    instants = [*edges, *(epoch + timedelta(microseconds=random.randrange(10**15)) for _ in costs)]
+    uses = [
+        (f"{n:04}", instants[n], kept[n], random.choice([None, random.random() * 1e6]),
+         random.choice([None, 0, 10**12]), random.choice([None, False, True]))
+        for n in range(len(costs))
+    ]  # fmt: skip
+    given = list(zip(uses, costs, strict=True))
+    random.shuffle(given)
+    with (house.folder / "a.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "prompt", "at", "cost", "ms", "n", "ok"])
+        writer.writerows([key, "p", at.isoformat(), cost, *rest] for (key, at, _, *rest), cost in given)
+    house.load()
+    # a batch lies in the order of its keys: it goes through their index once
+    assert uses == house.rows(
+        "select usage_id, used_at, cost, response_time_ms, total_tokens, success "
+        "from raw.prompt_usage order by ctid"
+    )
 
 
 def test_two_files_that_disagree_converge_and_then_rest(house: House) -> None:
