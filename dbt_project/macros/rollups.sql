@@ -66,25 +66,26 @@
 {%- endmacro %}
 
 
-{#- The last visits as the last runs left them, or none before the first and on a full
-    refresh, when they are made whole. Like int_incorporated_batches no ref. -#}
-{% macro known_visitors() %}
-    {{ return(adapter.get_relation(
-        this.database, 'intermediate', 'int_prompt_visitors'
-    ) if execute and not flags.FULL_REFRESH else none) }}
-{% endmacro %}
-
-
-{#- In the transaction that writes the last visits of those who came or went anew. -#}
-{% macro delete_touched_visitors() %}
-    {%- set touched_visitors = ref('int_touched_visitors') -%}
-    {%- if is_incremental() -%}
-        delete from {{ this }} as known
-        using {{ touched_visitors }} as touched
+{#- The indexes that a table of an older version has over a column that nothing looks up any
+    more: each row that is written would cost a page of them. -#}
+{% macro drop_indexes_over(column) %}
+do $drop$
+declare
+    obsolete regclass;
+begin
+    for obsolete in
+        select pg_index.indexrelid
+        from pg_index
+        inner join pg_attribute
+            on
+                pg_index.indrelid = pg_attribute.attrelid
+                and pg_attribute.attnum = any(pg_index.indkey)
         where
-            known.prompt_key = touched.prompt_key
-            and known.visitor_key = touched.visitor_key
-            and known.kind = touched.kind
-            and known.source = touched.source
-    {%- endif -%}
+            pg_index.indrelid = '{{ this }}'::regclass
+            and pg_attribute.attname = '{{ column }}'
+    loop
+        execute format('drop index %s', obsolete);
+    end loop;
+end
+$drop$
 {% endmacro %}

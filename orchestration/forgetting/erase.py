@@ -250,14 +250,17 @@ def _quarantine(connection: psycopg.Connection, person: Person, receipt: Receipt
 
 
 def _daily_users(connection: psycopg.Connection, person: Person, receipt: Receipt) -> None:
-    """The rollups that hold keys. In sealed days a name of no meaning takes the key's place."""
+    """The rollups that hold keys. In sealed days a name of no meaning takes the key's place, and so it does
+    among the last visits: they stay as many as they are counted, until days are built anew without them."""
     if connection.execute("select to_regclass('intermediate.int_prompt_users_daily')").fetchone() == (None,):
         return
-    names = {"keys": list(person.keys), "nobody": f"{_REMOVED} {uuid.uuid4()}"}
+    names = {"keys": list(person.keys), "nobodies": [f"{_REMOVED} {uuid.uuid4()}" for _ in person.keys]}
     done = connection.execute(
         """
-        update intermediate.int_prompt_users_daily set user_key = %(nobody)s
-        where user_key = any(%(keys)s) and usage_date <= (select max(sealed_through) from raw.sealed_days)
+        update intermediate.int_prompt_users_daily as days set user_key = names.nobody
+        from unnest(%(keys)s::text[], %(nobodies)s::text[]) as names (user_key, nobody)
+        where days.user_key = names.user_key
+            and days.usage_date <= (select max(sealed_through) from raw.sealed_days)
         """,
         names,
     )
@@ -269,23 +272,21 @@ def _daily_users(connection: psycopg.Connection, person: Person, receipt: Receip
     if connection.execute("select to_regclass('intermediate.int_prompt_visitors')").fetchone() == (None,):
         return
     done = connection.execute(
-        "delete from intermediate.int_prompt_visitors where kind = 'user' and visitor_key = any(%(keys)s)",
-        names,
-    )
-    receipt.add("int_prompt_visitors", done.rowcount)
-    connection.execute(
         """
-        insert into intermediate.int_prompt_visitors (kind, source, prompt_key, visitor_key, last_date)
-        select 'user', '', prompt_key, user_key, max(usage_date)
-        from intermediate.int_prompt_users_daily where user_key = %(nobody)s group by prompt_key, user_key
+        update intermediate.int_prompt_visitors as visitors set visitor_key = names.nobody
+        from unnest(%(keys)s::text[], %(nobodies)s::text[]) as names (user_key, nobody)
+        where visitors.kind = 'user' and visitors.visitor_key = names.user_key
         """,
         names,
     )
+    receipt.add("int_prompt_visitors (keys)", done.rowcount)
+    # a build that was killed left it; the next one makes it anew
+    connection.execute("truncate intermediate.int_touched_visitors")
 
 
 def _daily_sessions(connection: psycopg.Connection, receipt: Receipt) -> None:
-    """The sessions of the uses that are gone, where no other use has them: in sealed days a name of no
-    meaning takes the session's place; other days are built anew without it."""
+    """The sessions of the uses that are gone, where no other use has them: in sealed days, and among the last
+    visits, a name of no meaning takes the session's place; other days are built anew without it."""
     if connection.execute("select to_regclass('intermediate.int_prompt_visitors')").fetchone() == (None,):
         return
     connection.execute(
@@ -311,16 +312,10 @@ def _daily_sessions(connection: psycopg.Connection, receipt: Receipt) -> None:
     receipt.add("int_prompt_sessions_daily (sessions of sealed days)", done.rowcount)
     connection.execute(
         """
-        with known as (
-            delete from intermediate.int_prompt_visitors as visitors using erased_sessions as sessions
-            where visitors.kind = 'session' and visitors.source = sessions.source
-                and visitors.visitor_key = sessions.session_id
-        )
-        insert into intermediate.int_prompt_visitors (kind, source, prompt_key, visitor_key, last_date)
-        select 'session', days.source, days.prompt_key, days.session_id, max(days.usage_date)
-        from intermediate.int_prompt_sessions_daily as days
-        inner join erased_sessions as sessions on days.session_id = sessions.nobody
-        group by 2, 3, 4
+        update intermediate.int_prompt_visitors as visitors set visitor_key = sessions.nobody
+        from erased_sessions as sessions
+        where visitors.kind = 'session' and visitors.source = sessions.source
+            and visitors.visitor_key = sessions.session_id
         """
     )
 

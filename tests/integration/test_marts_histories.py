@@ -40,7 +40,7 @@ MODELS = (
 )  # fmt: skip
 BOOKKEEPING = {
     "int_incorporated_batches", "int_pending_batches", "int_touched_days", "int_touched_visitors",
-    "int_day_builds", "int_daily_basis", "int_daily_inputs", "int_daily_changes",
+    "int_visitor_days", "int_day_builds", "int_daily_basis", "int_daily_inputs", "int_daily_changes",
 }  # fmt: skip
 # CI looks at the same few histories each time; a trial at as many other ones as one likes
 EXAMPLES = os.environ.get("PRISM_HISTORIES")

@@ -66,7 +66,7 @@ def test_sealed_days_keep_their_counts_through_late_ratings_erasures_and_full_re
     assert "not built yet" in waiting.notes[0]
     assert found(warehouse, old) == [(uses,)]
 
-    build_days(warehouse)
+    build_days(warehouse, "+int_prompt_visitors")
     sums = (
         "select sum(usage_count), count(distinct user_key) from intermediate.int_prompt_users_daily "
         f"where usage_date <= '{SEALED}'"
@@ -94,7 +94,7 @@ def test_sealed_days_keep_their_counts_through_late_ratings_erasures_and_full_re
         connection.execute("delete from raw.prompt_usage where source = 'log'")
         # and as nothing should write it: a batch that touches sealed days
         raw.write(connection, "prompt_usage", life.uses(3, AS_OF, "UTC", count=600)[:50])
-    build_days(warehouse, "--full-refresh")
+    build_days(warehouse, "+int_prompt_visitors", "--full-refresh")
     with warehouse.connect() as connection:
         for table in ROLLUPS:
             assert sealed_rows(connection, table) == before[table], table

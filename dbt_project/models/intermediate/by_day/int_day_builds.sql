@@ -1,7 +1,8 @@
 -- depends_on: {{ ref('int_prompt_usage_daily') }}
 -- depends_on: {{ ref('int_prompt_totals_monthly') }}
 -- depends_on: {{ ref('int_response_times_monthly') }}
--- depends_on: {{ ref('int_prompt_visitors') }}
+-- depends_on: {{ ref('int_prompt_users_daily') }}
+-- depends_on: {{ ref('int_prompt_sessions_daily') }}
 {{
     config(
         materialized='incremental',

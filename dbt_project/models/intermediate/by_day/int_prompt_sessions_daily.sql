@@ -8,7 +8,7 @@
         indexes=[{'columns': ['usage_date']}],
         pre_hook="{{ delete_touched_days() }}",
         post_hook=[
-            index_by(['session_id', 'prompt_key', 'usage_date']),
+            "{{ drop_indexes_over('session_id') }}",
             "analyze {{ this }}",
         ],
     )

@@ -8,7 +8,7 @@
         indexes=[{'columns': ['usage_date']}],
         pre_hook="{{ delete_touched_days() }}",
         post_hook=[
-            index_by(['user_key', 'prompt_key', 'usage_date']),
+            "{{ drop_indexes_over('user_key') }}",
             "analyze {{ this }}",
         ],
     )

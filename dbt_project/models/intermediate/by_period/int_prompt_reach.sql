@@ -1,6 +1,8 @@
-{#- Of the newest date, the last visits are known; of an older one, which is built beside,
-    they are found among all visits. -#}
+{#- Of the newest date, the last visits are known and counted; of an older one, which is built
+    beside, they are found among all visits. -#}
 {%- set is_newest = var('marts_schema') == 'marts' %}
+{#- outside the condition, so that dbt sees the dependency when it parses -#}
+{%- set visits = ref('int_prompt_visits') %}
 
 with periods as (
     select * from {{ ref('int_periods') }}
@@ -10,45 +12,23 @@ prompt_keys as (
     select * from {{ ref('int_prompt_keys') }}
 ),
 
-visits as (
-    select * from {{ ref('int_prompt_visits') }}
-    where usage_date <= {{ as_of_date() }}
-),
-
--- all periods end on the as-of date: whoever came last within a period counts
+-- all periods end on the as-of date: whoever came last within a period counts, and there are
+-- far fewer days than visitors to hold against every period
 {%- if is_newest %}
 
-visitors as (
+last_visits as not materialized (
     select * from {{ ref('int_prompt_visitors') }}
 ),
 
--- who has come again since: when they came before is looked up one by one
-returned as (
-    select
-        visitors.kind,
-        visitors.source,
-        visitors.prompt_key,
-        visitors.visitor_key,
-        (
-            select max(visits.usage_date) from visits
-            where
-                visits.kind = visitors.kind
-                and visits.source = visitors.source
-                and visits.prompt_key = visitors.prompt_key
-                and visits.visitor_key = visitors.visitor_key
-        ) as last_date
-    from visitors
-    where visitors.last_date > {{ as_of_date() }}
-),
-
-last_visits as not materialized (
-    select * from visitors
-    where last_date <= {{ as_of_date() }}
-    union all
-    select * from returned
-    where last_date is not null
+key_days as (
+    select * from {{ ref('int_prompt_last_days') }}
 ),
 {%- else %}
+
+visits as (
+    select * from {{ visits }}
+    where usage_date <= {{ as_of_date() }}
+),
 
 last_visits as (
     select
@@ -60,9 +40,7 @@ last_visits as (
     from visits
     group by kind, source, prompt_key, visitor_key
 ),
-{%- endif %}
 
--- there are far fewer days than visitors to hold against every period
 key_days as (
     select
         prompt_key,
@@ -72,6 +50,7 @@ key_days as (
     from last_visits
     group by prompt_key, kind, last_date
 ),
+{%- endif %}
 
 single_days as (
     select

@@ -6,11 +6,14 @@
         tags=['visitors'],
         indexes=[
             {'columns': ['prompt_key', 'visitor_key', 'kind', 'source']},
-            {'columns': ['kind', 'prompt_key', 'last_date']},
-            {'columns': ['last_date']},
         ],
-        pre_hook="{{ delete_touched_visitors() }}",
-        post_hook="analyze {{ this }}",
+        pre_hook="{{ move_touched_visitors() }}",
+        post_hook=[
+            "{{ drop_indexes_over('last_date') }}",
+            "{{ count_last_days() }}",
+            "{{ remember_visitor_days() }}",
+            "analyze {{ this }}",
+        ],
     )
 }}
 
@@ -28,12 +31,13 @@ final as (
         visitor_key,
         last_date
     from touched_visitors
-    where last_date is not null
+    where known_date is null and last_date is not null
 )
 {%- else %}
 
 with visits as (
     select * from {{ ref('int_prompt_visits') }}
+    where usage_date <= {{ as_of_date() }}
 ),
 
 final as (
@@ -45,6 +49,7 @@ final as (
         max(usage_date) as last_date
     from visits
     group by kind, source, prompt_key, visitor_key
+    order by prompt_key, visitor_key, kind, source
 )
 {%- endif %}
 
