@@ -10,6 +10,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,14 +145,18 @@ class Landing:
     def news(self, path: Path, read_as: str, watermarks: Watermarks) -> Mark | None:
         """The mark of a file that is to be read; null where it was loaded whole, ``read_as`` it is now.
 
-        Its content decides. While size, times and place are as they were, it is not read for that.
+        Its content decides. While size, times and place are as they were, it is not read for that. The mark
+        of a file that is new has no digest yet: it is taken while the file is read.
         """
         last = watermarks.get(self.name(path), {})
         with _readable(path):
             stamp = _stamp_to_trust(path)
             if not self.named and last.get("read_as") == read_as and stamp and last.get("stamp") == stamp:
                 return None
-            mark = {"sha256": octets.digest(path), "read_as": read_as, "stamp": stamp}
+            mark = {"read_as": read_as, "stamp": stamp}
+            if stamp and not last:
+                return mark
+            mark["sha256"] = octets.digest(path)
         same = all(last.get(name) == mark[name] for name in ("sha256", "read_as"))
         return None if same and not self.named else mark
 
@@ -193,14 +198,20 @@ class Landing:
     def batches(self, path: Path, entity: Entity, mark: Mark, pieces: Iterable[Piece]) -> Generator[Batch]:
         """A file's rows; the last batch keeps the file's mark, unless it changed meanwhile."""
         name = self.name(path)
-        with _readable(path):
+        with _readable(path), ThreadPoolExecutor(max_workers=1) as aside:
             before = _stamp(path)
+            digest = aside.submit(octets.digest, path) if mark and "sha256" not in mark else None
             assembly = Assembly(entity, name)
             for piece in pieces:
                 if assembly.full:
                     yield assembly.take(None)
                 assembly.add(piece.columns, piece.rows, piece.rejects)
-            whole = before == _stamp(path)
+            if digest is not None:
+                mark = {**mark, "sha256": digest.result()}
+                # no change can hide from a stamp that is to be trusted
+                whole = mark["stamp"] == _stamp_to_trust(path)
+            else:
+                whole = before == _stamp(path)
         if not whole:
             log.warning("%s changed while it was read; it is read again with the next load", name)
         yield assembly.take(mark if whole else None)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +17,7 @@ import pytest
 
 from orchestration.errors import PrismError
 from orchestration.settings import FilesSource
+from orchestration.sources import octets
 from orchestration.sources.files import FilesReader
 from orchestration.sources.protocol import Batch, Reject
 
@@ -155,6 +160,37 @@ def test_a_row_named_by_its_line_keeps_its_name_when_the_file_is_packed(tmp_path
     plain = values(read(source("a.csv", columns=columns, usage_id="line"), tmp_path), "usage_id")
     packed = values(read(source("b", columns=columns, usage_id="line"), tmp_path), "usage_id")
     assert plain == packed == ["a.csv:2", "a.csv:3"]
+
+
+@pytest.mark.parametrize("tick", [0, 2])  # seconds: whether the times of what was just written are trusted
+def test_a_file_that_changes_while_it_is_read_is_never_taken_for_the_one_that_was_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tick: int
+) -> None:
+    monkeypatch.setattr("orchestration.sources.landing._TICK_S", tick)
+    monkeypatch.setattr("orchestration.sources.protocol.BATCH_ROWS", 1)
+    monkeypatch.setattr("orchestration.sources.csv_text._BLOCK", 40)
+    monkeypatch.setattr("orchestration.sources.octets._CHUNK", 40)
+    path = tmp_path / "a.csv"
+    path.write_text("id,prompt,at\n" + "".join(f"{n},p,2025-01-01\n" for n in range(10)))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    *_, last = read(source("a.csv"), tmp_path)
+    assert last.watermark is not None and last.watermark["sha256"] == digest
+
+    changed = threading.Event()
+
+    def digested_late(path: Path) -> str:
+        assert threading.current_thread() is threading.main_thread() or changed.wait(10)
+        return octets.digest(path)
+
+    monkeypatch.setattr("orchestration.sources.landing.octets", Mock(wraps=octets, digest=digested_late))
+    batches = FilesReader(source("a.csv"), tmp_path).batches("usage", {})
+    next(batches)
+    stat = path.stat()
+    path.write_text(path.read_text().replace("9,p", "9,q"))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as long and as old as it was
+    changed.set()
+    *_, last = batches
+    assert last.watermark is None or last.watermark["sha256"] == digest
 
 
 def test_gzip_is_seen_by_its_content(tmp_path: Path) -> None:
