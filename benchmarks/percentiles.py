@@ -3,7 +3,7 @@
     python benchmarks/percentiles.py [--rows N] [--runs N]
 
 Runs PostgreSQL alone: N times of 62 prompts over a year, and their histogram by prompt and month as
-`int_response_times_monthly` keeps it. Then the 50th, 95th and 99th percentile of each prompt in all, by
+`int_response_times_by_grain` keeps it. Then the 50th, 95th and 99th percentile of each prompt in all, by
 `percentile_disc` over every use and by nearest rank over the histogram. What the histogram takes to make is
 printed, too: a night makes that of its touched days alone. Exits with 1 where a target is missed.
 """
@@ -43,7 +43,7 @@ _EXACT = """
 select prompt, unnest(percentile_disc(array[0.5, 0.95, 0.99]) within group (order by ms))
 from uses group by prompt order by 1, 2
 """
-# as in int_prompt_percentiles
+# as in int_response_time_percentiles
 _READ = """
 with buckets as (
     select prompt, bucket, sum(usage_count) as usage_count from histogram group by prompt, bucket

@@ -24,6 +24,39 @@
 {% endmacro %}
 
 
+{#- The same for what is kept by stretches of the calendar, once they are over: those that
+    hold a touched day, and those that are not over any more, as the newest uses are gone. -#}
+{% macro delete_touched_grains() %}
+    {%- set touched_days = ref('int_touched_days') -%}
+    {%- set totals = ref('int_prompt_totals_daily') -%}
+    {%- if is_incremental() -%}
+        delete from {{ this }} as kept
+        using (
+            {%- for grain in grains() %}
+            select
+                '{{ grain }}' as grain,
+                {{ start_of_grain(grain, 'usage_date') }} as starts_on
+            from {{ touched_days }}
+            {{ 'union' if not loop.last }}
+            {%- endfor %}
+        ) as touched
+        where kept.grain = touched.grain and kept.starts_on = touched.starts_on;
+        delete from {{ this }} as kept
+        using (
+            {%- for grain in grains() %}
+            select
+                '{{ grain }}' as grain,
+                {{ start_of_grain(grain, 'max(usage_date)') }} as starts_on
+            from {{ totals }}
+            where breakdown = 'all'
+            {{ 'union all' if not loop.last }}
+            {%- endfor %}
+        ) as running
+        where kept.grain = running.grain and kept.starts_on >= running.starts_on
+    {%- endif -%}
+{% endmacro %}
+
+
 {#- What the last runs incorporated, or none before the first. The table is written at
     the end of a run and read at the beginning of the next, so it can't be a ref. -#}
 {% macro incorporated_batches() %}

@@ -1,6 +1,6 @@
 {{ config(meta={'dagster': {'ref': {'name': 'int_prompt_totals_monthly'}}}) }}
 
--- Business reason: periods are put together from whole months and single days; a month
+-- Business reason: periods are put together from single days and longer stretches; one
 -- that is not the sum of its days is wrong in every period that holds it.
 with touched_days as (
     select * from {{ ref('int_touched_days') }}
@@ -10,7 +10,8 @@ usage_daily as (
     select * from {{ ref('int_prompt_usage_daily') }}
 ),
 
-totals_daily as (
+-- read by many, each time just what is of it: kept aside it would be written out whole
+totals_daily as not materialized (
     select * from {{ ref('int_prompt_totals_daily') }}
 ),
 
@@ -22,8 +23,8 @@ times_daily as (
     select * from {{ ref('int_response_times_daily') }}
 ),
 
-times_monthly as (
-    select * from {{ ref('int_response_times_monthly') }}
+times_by_grain as (
+    select * from {{ ref('int_response_times_by_grain') }}
 ),
 
 touched_months as (
@@ -66,6 +67,49 @@ expected as (
     select * from months
 ),
 
+newest as (
+    select max(usage_date) as usage_date from totals_daily
+    where breakdown = 'all'
+),
+
+-- those that are over and hold a touched day, or ended before one
+stretches as (
+    {%- for grain in grains() %}
+    {%- set start = start_of_grain(grain, '(touched_days.usage_date - shifts.shift)') %}
+    select distinct
+        '{{ grain }}' as grain,
+        {{ start }} as starts_on
+    from touched_days
+    cross join (values (0), (1)) as shifts (shift)
+    inner join newest
+        on {{ start }} < {{ start_of_grain(grain, 'newest.usage_date') }}
+    {{ 'union all' if not loop.last }}
+    {%- endfor %}
+),
+
+expected_times as (
+    select
+        grain,
+        starts_on,
+        response_time_count
+    from days
+    {%- for grain in grains() %}
+    union all
+    select
+        stretches.grain,
+        stretches.starts_on,
+        sum(totals_daily.response_time_count) as response_time_count
+    from stretches
+    inner join totals_daily
+        on
+            stretches.starts_on
+            = {{ start_of_grain(grain, 'totals_daily.usage_date') }}
+            and totals_daily.breakdown = 'all'
+    where stretches.grain = '{{ grain }}'
+    group by stretches.grain, stretches.starts_on
+    {%- endfor %}
+),
+
 found as (
     select
         'day' as grain,
@@ -100,14 +144,17 @@ found_times as (
     group by times_daily.usage_date, times_daily.breakdown
     union all
     select
-        'month' as grain,
-        times_monthly.month_start as starts_on,
-        times_monthly.breakdown,
-        sum(times_monthly.usage_count) as response_time_count
-    from times_monthly
-    inner join touched_months
-        on times_monthly.month_start = touched_months.month_start
-    group by times_monthly.month_start, times_monthly.breakdown
+        stretches.grain,
+        stretches.starts_on,
+        times_by_grain.breakdown,
+        sum(times_by_grain.usage_count) as response_time_count
+    from stretches
+    inner join times_by_grain
+        on
+            stretches.grain = times_by_grain.grain
+            and stretches.starts_on = times_by_grain.starts_on
+    group by
+        stretches.grain, stretches.starts_on, times_by_grain.breakdown
 )
 
 select
@@ -128,16 +175,16 @@ where
 union all
 
 select
-    coalesce(expected.grain, found_times.grain) as grain,
-    coalesce(expected.starts_on, found_times.starts_on) as starts_on,
+    coalesce(expected_times.grain, found_times.grain) as grain,
+    coalesce(expected_times.starts_on, found_times.starts_on) as starts_on,
     found_times.breakdown,
-    expected.response_time_count,
+    expected_times.response_time_count,
     found_times.response_time_count as found_usage_count
-from expected
+from expected_times
 full join found_times
     on
-        expected.grain = found_times.grain
-        and expected.starts_on = found_times.starts_on
+        expected_times.grain = found_times.grain
+        and expected_times.starts_on = found_times.starts_on
 where
-    coalesce(expected.response_time_count, 0)
+    coalesce(expected_times.response_time_count, 0)
     <> coalesce(found_times.response_time_count, 0)

@@ -36,7 +36,7 @@ KEYS = (*PROMPTS, *NAMES, "stranger")
 MODELS = (
     "int_incorporated_batches", "prompts", "prompt_usage_daily", "usage_daily_totals", "usage_trends",
     "prompt_version_performance", "performance_by_segment", "performance_over_time", "usage_by_hour",
-    "cost_analysis", "agent_costs", "int_prompt_periods", "int_prompt_percentiles", "int_prompt_reach",
+    "cost_analysis", "agent_costs", "int_prompt_periods", "response_time_distribution", "int_prompt_reach",
 )  # fmt: skip
 BOOKKEEPING = {
     "int_incorporated_batches", "int_pending_batches", "int_touched_days", "int_touched_visitors",

@@ -153,7 +153,7 @@ def test_daily_models_are_incremental_by_plain_delete_and_insert(manifest: Mappi
     for node in rollups:
         assert node["config"]["materialized"] == "incremental", node["name"]
         assert node["config"]["incremental_strategy"] == "append", node["name"]
-        deletes = ("delete_touched_days", "delete_touched_months")
+        deletes = ("delete_touched_days", "delete_touched_months", "delete_touched_grains")
         assert any(one in hook["sql"] for one in deletes for hook in node["config"]["pre-hook"]), node["name"]
         assert node["config"]["full_refresh"] is False, node["name"]
 

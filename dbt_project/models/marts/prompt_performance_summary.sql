@@ -7,7 +7,8 @@ prompts as (
 ),
 
 percentiles as (
-    select * from {{ ref('int_prompt_percentiles') }}
+    select * from {{ ref('int_response_time_percentiles') }}
+    where scope = 'prompt'
 ),
 
 reach as (
@@ -86,7 +87,7 @@ final as (
     left join percentiles
         on
             sums.period = percentiles.period
-            and sums.prompt_id = percentiles.prompt_id
+            and sums.prompt_id = percentiles.segment
     left join reach
         on
             sums.period = reach.period

@@ -1,6 +1,6 @@
 -- depends_on: {{ ref('int_prompt_usage_daily') }}
 -- depends_on: {{ ref('int_prompt_totals_monthly') }}
--- depends_on: {{ ref('int_response_times_monthly') }}
+-- depends_on: {{ ref('int_response_times_by_grain') }}
 -- depends_on: {{ ref('int_prompt_users_daily') }}
 -- depends_on: {{ ref('int_prompt_sessions_daily') }}
 {{

@@ -7,12 +7,9 @@ lengths as (
     select *
     from (
         values
-        ('day', 1),
-        ('week', 7),
-        ('month', 30),
-        ('quarter', 90),
-        ('year', 365),
-        ('all', null::integer)
+        {%- for period, days in period_lengths().items() %}
+        ('{{ period }}', {{ days or 'null' }}::integer){{ ',' if not loop.last }}
+        {%- endfor %}
     ) as lengths (period, days)
 ),
 

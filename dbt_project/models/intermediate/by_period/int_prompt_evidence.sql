@@ -20,8 +20,8 @@ usage as (
 ),
 
 percentiles as (
-    select * from {{ ref('int_prompt_percentiles') }}
-    where period = 'month'
+    select * from {{ ref('int_response_time_percentiles') }}
+    where scope = 'prompt' and period = 'month'
 ),
 
 sums as (
@@ -71,7 +71,7 @@ known as (
         ) }} as days_unused
     from prompts
     left join sums on prompts.prompt_id = sums.prompt_id
-    left join percentiles on prompts.prompt_id = percentiles.prompt_id
+    left join percentiles on prompts.prompt_id = percentiles.segment
 ),
 
 -- a draft or an archived prompt that nobody uses needs no advice

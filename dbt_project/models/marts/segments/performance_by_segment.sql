@@ -1,10 +1,6 @@
--- read once a scope, each time just what is of it: kept aside they would be written out whole
+-- read once a scope, each time just what is of it: kept aside it would be written out whole
 with totals as not materialized (
     select * from {{ ref('int_prompt_spans') }}
-),
-
-times as not materialized (
-    select * from {{ ref('int_response_time_spans') }}
 ),
 
 prompt_keys as (
@@ -22,6 +18,11 @@ agent_keys as (
 
 periods as (
     select * from {{ ref('int_periods') }}
+),
+
+percentiles as (
+    select * from {{ ref('int_response_time_percentiles') }}
+    where scope <> 'prompt'
 ),
 
 -- every section is read once, however many periods hold it
@@ -43,53 +44,6 @@ counted as (
         periods.period,
         sections.scope,
         sections.segment
-),
-
-section_times as (
-    {{ segments_of(
-        'times', 'section_start, bucket', 'sum(usage_count) as usage_count'
-    ) }}
-),
-
-buckets as (
-    select
-        periods.period,
-        section_times.scope,
-        section_times.segment,
-        section_times.bucket,
-        sum(section_times.usage_count) as usage_count
-    from section_times
-    inner join periods on section_times.section_start >= periods.period_start
-    group by
-        periods.period,
-        section_times.scope,
-        section_times.segment,
-        section_times.bucket
-),
-
-ranked as (
-    select
-        *,
-        sum(usage_count) over (
-            partition by period, scope, segment
-            order by bucket
-            rows between unbounded preceding and current row
-        ) as last_rank,
-        sum(usage_count) over (partition by period, scope, segment)
-            as total_count
-    from buckets
-),
-
--- materialized: inside of a nested loop it would be made anew for every row
-percentiles as materialized (
-    select
-        period,
-        scope,
-        segment,
-        {{ ranked_percentile('0.50') }} as p50_response_time_ms,
-        {{ ranked_percentile('0.95') }} as p95_response_time_ms
-    from ranked
-    group by period, scope, segment
 ),
 
 final as (

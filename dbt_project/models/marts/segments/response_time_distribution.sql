@@ -3,13 +3,9 @@ with periods as (
     where period = 'quarter'
 ),
 
-prompt_keys as (
-    select * from {{ ref('int_prompt_keys') }}
-),
-
-histogram as (
-    select * from {{ ref('int_response_time_spans') }}
-    where breakdown = 'prompt'
+buckets as (
+    select * from {{ ref('int_response_time_periods') }}
+    where scope = 'prompt' and quarter_count > 0
 ),
 
 -- where the buckets begin, in milliseconds
@@ -21,18 +17,16 @@ scale as (
 counted as (
     select
         periods.as_of_date,
-        prompt_keys.prompt_id,
-        width_bucket({{ bucket_value('histogram.bucket') }}, scale.lows)
-            as bucket,
-        sum(histogram.usage_count) as usage_count
-    from histogram
+        buckets.segment as prompt_id,
+        width_bucket({{ bucket_value('buckets.bucket') }}, scale.lows) as bucket,
+        sum(buckets.quarter_count) as usage_count
+    from buckets
     cross join scale
-    inner join prompt_keys on histogram.prompt_key = prompt_keys.prompt_key
-    inner join periods on histogram.section_start >= periods.period_start
+    cross join periods
     group by
         periods.as_of_date,
-        prompt_keys.prompt_id,
-        width_bucket({{ bucket_value('histogram.bucket') }}, scale.lows)
+        buckets.segment,
+        width_bucket({{ bucket_value('buckets.bucket') }}, scale.lows)
 ),
 
 final as (

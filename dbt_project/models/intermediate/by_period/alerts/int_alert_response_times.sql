@@ -1,47 +1,79 @@
 {{ config(post_hook="analyze {{ this }}") }}
 
-with windows as (
-    select * from {{ ref('int_alert_windows') }}
-),
-
-rules as (
+with rules as (
     select * from {{ ref('alert_rules') }}
     where enabled and metric in {{ alert_metric_names(kind='time') }}
+),
+
+windows as (
+    select * from {{ ref('int_alert_windows') }}
+    where period in (select rules.period from rules)
 ),
 
 prompt_keys as (
     select * from {{ ref('int_prompt_keys') }}
 ),
 
-histogram as (
+days as not materialized (
     select * from {{ ref('int_response_times_daily') }}
-    where
-        breakdown = 'prompt'
-        and usage_date >= (select min(windows.baseline_start) from windows)
-        and usage_date <= {{ as_of_date() }}
+),
+
+kept as not materialized (
+    select * from {{ ref('int_response_times_by_grain') }}
+),
+
+extent as (
+    select
+        period_start as first_date,
+        period_end as last_date
+    from {{ ref('int_periods') }}
+    where period = 'all'
+),
+
+edges as (
+    select baseline_start as edge from windows
+    union
+    select period_start as edge from windows
+    union
+    select as_of_date + 1 as edge from windows
+),
+
+spans as (
+    {{ spans(grains(), 'kept') | indent }}
+),
+
+-- every span is read once, however many windows hold it
+sections as (
+    select
+        spans.section_start,
+        prompt_keys.prompt_id,
+        times.bucket,
+        sum(times.usage_count) as usage_count
+    from spans
+    {{ response_times_of_spans('prompt') }}
+    inner join prompt_keys on times.prompt_key = prompt_keys.prompt_key
+    group by spans.section_start, prompt_keys.prompt_id, times.bucket
 ),
 
 buckets as (
     select
         windows.as_of_date,
         windows.period,
-        histogram.usage_date < windows.period_start as is_before,
-        prompt_keys.prompt_id,
-        histogram.bucket,
-        sum(histogram.usage_count) as usage_count
-    from histogram
-    inner join prompt_keys on histogram.prompt_key = prompt_keys.prompt_key
+        sections.section_start < windows.period_start as is_before,
+        sections.prompt_id,
+        sections.bucket,
+        sum(sections.usage_count) as usage_count
+    from sections
     inner join windows
         on
-            histogram.usage_date
+            sections.section_start
             between windows.baseline_start and windows.as_of_date
-    where windows.period in (select rules.period from rules)
     group by
         windows.as_of_date,
         windows.period,
-        histogram.usage_date < windows.period_start,
-        prompt_keys.prompt_id,
-        histogram.bucket
+        sections.section_start < windows.period_start,
+        sections.prompt_id,
+        sections.bucket
 ),
 
 ranked as (
