@@ -119,25 +119,28 @@
 {% macro response_times_of_spans(breakdown=none) %}
     cross join
         lateral (
-            {%- for table, where in [
-                ('days', "spans.grain = 'day' and days.usage_date = spans.starts_on"),
-                ('kept', 'kept.grain = spans.grain and kept.starts_on = spans.starts_on'),
-            ] %}
-            select
-                {{ table }}.breakdown,
-                {{ table }}.prompt_key,
-                {{ table }}.agent_key,
-                {{ table }}.model,
-                {{ table }}.bucket,
-                {{ table }}.usage_count
-            from {{ table }}
-            where
-                {{ where }}
-                {%- if breakdown %}
-                and {{ table }}.breakdown = '{{ breakdown }}'
-                {%- endif %}
-            {{ 'union all' if not loop.last }}
-            {%- endfor %}
+            select shares.*
+            from (
+                {%- for table, where in [
+                    ('days', "spans.grain = 'day' and days.usage_date = spans.starts_on"),
+                    ('kept', 'kept.grain = spans.grain and kept.starts_on = spans.starts_on'),
+                ] %}
+                select
+                    {{ table }}.breakdown,
+                    {{ table }}.prompt_key,
+                    {{ table }}.agent_key,
+                    {{ table }}.model,
+                    {{ table }}.bucket,
+                    {{ table }}.usage_count
+                from {{ table }}
+                where
+                    {{ where }}
+                    {%- if breakdown %}
+                    and {{ table }}.breakdown = '{{ breakdown }}'
+                    {%- endif %}
+                {{ 'union all' if not loop.last }}
+                {%- endfor %}
+            ) as shares
             offset 0  -- noqa: AM09
         ) as times
 {% endmacro %}

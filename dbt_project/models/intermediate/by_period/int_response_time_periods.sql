@@ -1,11 +1,11 @@
 {{ config(post_hook="analyze {{ this }}") }}
 
-{#- Counts of each period, added up from rows that have them. -#}
-{%- set sums -%}
-    {%- for period in period_lengths() %}
-    sum({{ period }}_count)::bigint as {{ period }}_count{{ ',' if not loop.last }}
-    {%- endfor %}
-{%- endset %}
+{#- counts of each period, added up from rows that have them -#}
+{%- set sums = [] -%}
+{%- for period in period_lengths() -%}
+{%- do sums.append('sum(' ~ period ~ '_count)::bigint as ' ~ period ~ '_count') -%}
+{%- endfor -%}
+{%- set sums = sums | join(',\n        ') %}
 
 with periods as (
     select * from {{ ref('int_periods') }}
@@ -55,8 +55,7 @@ counted as (
         times.breakdown,
         -- what it is by, be it a prompt, an agent or a model
         coalesce(times.prompt_key, times.agent_key, times.model) as share,
-        times.bucket
-        {%- for period in period_lengths() %},
+        {%- for period in period_lengths() %}
         coalesce(
             sum(times.usage_count) filter (
                 where spans.section_start >= (
@@ -65,8 +64,9 @@ counted as (
                 )
             ),
             0
-        ) as {{ period }}_count
+        ) as {{ period }}_count,
         {%- endfor %}
+        times.bucket
     from spans
     {{ response_times_of_spans() }}
     group by
