@@ -7,7 +7,6 @@
         tags=['rollup'],
         indexes=[{'columns': ['grain', 'starts_on']}],
         pre_hook="{{ delete_touched_grains() }}",
-        post_hook="analyze {{ this }}",
     )
 }}
 
