@@ -16,6 +16,7 @@ from tests.oracle import life, raw
 pytestmark = pytest.mark.integration
 
 AS_OF = date(2025, 3, 31)
+EARLIER = AS_OF - timedelta(days=9)
 ROLLUPS = (
     "int_prompt_usage_daily",
     "int_response_time_histogram_daily",
@@ -23,8 +24,9 @@ ROLLUPS = (
     "int_usage_hourly",
     "int_prompt_sessions_daily",
 )
-# and what is made of them by longer stretches
-KEPT = (*ROLLUPS, "int_response_times_by_grain")
+VISITORS = ("int_prompt_visitors", "int_prompt_last_days")
+# and what is made of them by longer stretches, or by the last day
+KEPT = (*ROLLUPS, "int_response_times_by_grain", *VISITORS)
 
 
 def build(warehouse: Warehouse, *arguments: str, **variables: Any) -> None:
@@ -34,11 +36,12 @@ def build(warehouse: Warehouse, *arguments: str, **variables: Any) -> None:
 
 
 def build_days(warehouse: Warehouse, *arguments: str, **variables: Any) -> None:
-    """The daily rollups, their bookkeeping and their test."""
+    """The daily rollups, their bookkeeping, the last visits, and the tests of all these."""
     build(
         warehouse,
         "--select",
         "+int_incorporated_batches",
+        "+int_prompt_visitors",
         "days_hold_what_raw_holds",
         *arguments,
         **variables,
@@ -196,11 +199,13 @@ def test_incremental_builds_and_a_full_refresh_agree(filled: Warehouse) -> None:
     build_days(filled)
     with filled.connect() as connection:
         raw.write(connection, "prompt_usage", life.uses(3, AS_OF, "UTC", count=900)[300:])
-    build_days(filled)
+    # nobody has come yet who came after the as-of date, also where that goes back
+    build_days(filled, as_of_date=EARLIER.isoformat())
     with filled.connect() as connection:
         incremental = {table: rows(connection, table) for table in KEPT}
-    assert all(incremental.values())
-    build_days(filled, "--full-refresh")
+        last = connection.execute("select max(last_date) from intermediate.int_prompt_visitors").fetchone()
+    assert last == (EARLIER,) and all(incremental.values())
+    build_days(filled, "--full-refresh", as_of_date=EARLIER.isoformat())
     with filled.connect() as connection:
         assert {table: rows(connection, table) for table in KEPT} == incremental
 
@@ -220,15 +225,19 @@ def test_another_time_zone_rebuilds_every_day(filled: Warehouse) -> None:
     assert found == expected
 
 
-def test_a_build_that_died_between_two_rollups_converges(filled: Warehouse) -> None:
+def test_a_build_that_died_between_two_rollups_or_before_the_last_visits_converges(filled: Warehouse) -> None:
     build_days(filled)
     with filled.connect() as connection:
         raw.write(connection, "prompt_usage", life.uses(4, AS_OF, "UTC", count=40)[:40])
     # as a kill leaves it: one rollup holds the batch, the others and the bookkeeping do not
     run_dbt(filled, "run", "--select", "+int_prompt_usage_daily", vars={"as_of_date": AS_OF.isoformat()})
+    # and one that died before the last visits: they are known not to hold what the days do
+    before_them = ["+int_incorporated_batches", "+int_touched_visitors"]
+    run_dbt(filled, "run", "--select", *before_them, vars={"as_of_date": AS_OF.isoformat()})
     build_days(filled)
     with filled.connect() as connection:
         converged = {table: rows(connection, table) for table in KEPT}
+        assert rows(connection, "int_touched_visitors") == []
     build_days(filled, "--full-refresh")
     with filled.connect() as connection:
         assert {table: rows(connection, table) for table in KEPT} == converged
@@ -237,16 +246,23 @@ def test_a_build_that_died_between_two_rollups_converges(filled: Warehouse) -> N
 def test_a_rollup_or_a_column_of_one_that_is_missing_is_built_for_every_day(filled: Warehouse) -> None:
     build_days(filled)
     with filled.connect() as connection:
-        before = {table: rows(connection, table) for table in ROLLUPS}
+        before = {table: rows(connection, table) for table in KEPT}
     for statement in (
-        "alter table intermediate.int_prompt_usage_daily drop column rated_count",
+        """
+        alter table intermediate.int_prompt_usage_daily drop column rated_count;
+        -- as an older version left it
+        create index old on intermediate.int_prompt_visitors (last_date);
+        drop table intermediate.int_prompt_last_days;
+        delete from intermediate.int_daily_basis where mart = 'int_prompt_visitors'
+        """,
         "drop table intermediate.int_prompt_users_daily cascade",
     ):
         with filled.connect() as connection:
             connection.execute(statement)
         build_days(filled)
         with filled.connect() as connection:
-            assert {table: rows(connection, table) for table in ROLLUPS} == before
+            assert {table: rows(connection, table) for table in KEPT} == before
+            assert connection.execute("select to_regclass('intermediate.old')").fetchone() == (None,)
 
 
 def test_a_second_build_of_a_date_changes_nothing(filled: Warehouse) -> None:
