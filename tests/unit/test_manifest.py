@@ -195,6 +195,20 @@ def test_only_the_daily_rollups_read_every_use_and_only_totals_of_them_every_day
     }  # fmt: skip
 
 
+def test_visitors_their_counts_and_what_they_hold_change_in_one_transaction(
+    manifest: Mapping[str, Any],
+) -> None:
+    visitors = manifest["nodes"]["model.prism.int_prompt_visitors"]["config"]
+    hooks = visitors["pre-hook"] + visitors["post-hook"]
+    assert all(hook["transaction"] for hook in hooks)
+    for step in ("move_touched_visitors", "count_last_days", "remember_visitor_days"):
+        assert [step in hook["sql"] for hook in hooks].count(True) == 1, step
+    # a row whose last day changes stays where it is as long as no index has that day
+    assert [index["columns"] for index in visitors["indexes"]] == [
+        ["prompt_key", "visitor_key", "kind", "source"]
+    ]
+
+
 def test_no_sql_counts_distinct_beside_percentiles(manifest: Mapping[str, Any]) -> None:
     for node in models(manifest):
         if "rollup" in node["tags"]:
