@@ -259,7 +259,7 @@ def _split(alt: Any, base: Any, palette: Palette, kind: Kind) -> Any:
     name = kind.removeprefix("split-")
     order = alt.EncodingSortField("rank", op="min", order="ascending")
     shapes = ["circle", "square", "triangle-up", "diamond", "cross"]
-    legend = alt.Legend(columns=3, labelLimit=110)
+    legend = alt.Legend(columns=alt.expr("width < 340 ? 2 : 3"), labelLimit=110)
     colours = alt.Scale(range=list(palette.several))
     known = base.transform_filter(f"isValid(datum['{name}'])")
     value = _values(alt, name, _AXES[kind], from_zero=name in ("median", "p95"))
@@ -314,7 +314,8 @@ def _pareto(alt: Any, base: Any, palette: Palette) -> Any:
         title=None,
         axis=alt.Axis(labelLimit=170, ticks=False, domain=False),
     )
-    room = alt.Scale(domainMin=0, padding=0, nice=False)
+    # room for the label of the longest bar, which is as long however narrow the chart
+    room = alt.Scale(domainMin=0, nice=False, range=[0, alt.expr("max(24, width - 104)")])
     bars = base.mark_bar(cornerRadiusEnd=2, height={"band": 0.72}, color=palette.main).encode(
         y=name,
         x=alt.X("value:Q", title=None, axis=None, scale=room),
@@ -327,9 +328,7 @@ def _pareto(alt: Any, base: Any, palette: Palette) -> Any:
     labels = base.mark_text(align="left", dx=6, color=palette.ink, fontSize=11).encode(
         y=name, x="value:Q", text="label:N"
     )
-    # an invisible end of the scale leaves the labels room
-    end = base.mark_point(opacity=0).encode(x="end:Q")
-    return alt.layer(bars, labels, end)
+    return alt.layer(bars, labels)
 
 
 def _forecast(alt: Any, base: Any, palette: Palette, kind: Kind) -> Any:

@@ -349,7 +349,6 @@ def _pareto(period: Period, rows: Sequence[Mapping[str, Any]]) -> tuple[Chart | 
                 "name": name,
                 "rank": rank,
                 "value": round(row["total_cost"], 6),
-                "end": round(top[0]["total_cost"] * 1.7, 6),
                 "text": fmt.money(row["total_cost"]),
                 "label": f"{fmt.money(row['total_cost'])} · {fmt.percent(cumulated / total, 0)}",
                 "sum": upto,

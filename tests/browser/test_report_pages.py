@@ -19,6 +19,19 @@ from tests import report_life
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
 
 
+# words of charts beyond the edge of their drawing, drawings behind that of a table that scrolls
+CUT_OFF = """() => [
+    ...[...document.querySelectorAll("[data-chart] svg text")].filter(text => {
+        const own = text.getBoundingClientRect(), frame = text.ownerSVGElement.getBoundingClientRect();
+        return text.getAttribute("opacity") !== "0"
+            && (own.left < frame.left - 1 || own.right > frame.right + 1);
+    }).map(text => `${text.closest("[data-chart]").dataset.chart}: ${text.textContent}`),
+    ...[...document.querySelectorAll("svg.strip")].filter(strip => innerWidth > 1280
+        && strip.getBoundingClientRect().right > strip.closest(".scroll").getBoundingClientRect().right,
+    ).map(strip => strip.parentElement.parentElement.innerText),
+]"""
+
+
 @pytest.fixture(scope="module")
 def report(browser: Browser, module_warehouse: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of hostile sample data; ``browser`` comes first, so that nothing is built without one."""
@@ -75,6 +88,10 @@ def test_no_page_scrolls_sideways_complains_or_asks_any_host(
             for holder in page.locator("[data-chart]:visible").all():
                 expect(holder.locator("svg")).to_be_visible()
             assert page.evaluate("document.documentElement.scrollWidth") <= width, file.name
+            assert page.evaluate(CUT_OFF) == [], file.name
+            if width == 1440:
+                wide = "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"
+                assert page.locator(".scroll:visible").evaluate_all(wide) == [], file.name
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
