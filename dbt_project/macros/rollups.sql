@@ -99,6 +99,29 @@
 {%- endmacro %}
 
 
+{#- Statistics for the planner, taken once the table has grown by a tenth since they were last
+    taken, or once that much of it changes. A night changes one day of many, and taking them
+    of a long history would cost as much as the change. (The server's own count of changes is of
+    no use: taken in the transaction that wrote the rows, it goes on to count these.) -#}
+{% macro analyze_changed() %}
+do $analyze$
+begin
+    if (
+        select
+            pg_stat_get_xact_tuples_inserted(oid)
+            + pg_stat_get_xact_tuples_deleted(oid)
+            > reltuples / 10
+            or pg_relation_size(oid)
+            > 1.1 * relpages * current_setting('block_size')::integer
+        from pg_class where oid = '{{ this }}'::regclass
+    ) then
+        analyze {{ this }};
+    end if;
+end
+$analyze$
+{% endmacro %}
+
+
 {#- The indexes that a table of an older version has over a column that nothing looks up any
     more: each row that is written would cost a page of them. -#}
 {% macro drop_indexes_over(column) %}

@@ -70,6 +70,18 @@ def physical_days(connection: psycopg.Connection[Any], table: str) -> dict[date,
     return written
 
 
+def sampled(connection: psycopg.Connection[Any]) -> dict[str, Any]:
+    """When the planner's statistics were last taken of two rollups."""
+    tables = ("int_prompt_usage_daily", "int_prompt_totals_daily")
+    return dict(
+        connection.execute(
+            "select relname, last_analyze from pg_stat_all_tables"
+            " where schemaname = 'intermediate' and relname = any(%s)",
+            [list(tables)],
+        ).fetchall()
+    )
+
+
 @pytest.fixture
 def filled(warehouse: Warehouse) -> Warehouse:
     with warehouse.connect() as connection:
@@ -94,6 +106,7 @@ def test_a_rating_that_comes_late_rebuilds_only_its_day(filled: Warehouse) -> No
     build_days(filled)
     with filled.connect() as connection:
         before = {table: physical_days(connection, table) for table in ROLLUPS}
+        statistics = sampled(connection)
         usage_id, day = connection.execute(
             "select usage_id, used_at::date from raw.prompt_usage"
             " where rating is null and used_at < %s limit 1",
@@ -106,6 +119,8 @@ def test_a_rating_that_comes_late_rebuilds_only_its_day(filled: Warehouse) -> No
         )
     build_days(filled)
     with filled.connect() as connection:
+        assert all(statistics.values())
+        assert sampled(connection) == statistics
         for table in ROLLUPS:
             after = physical_days(connection, table)
             assert {one for one in after if after[one] != before[table][one]} == {day}, table

@@ -8,7 +8,7 @@
             "{{ remember_daily_basis() }}",
             index_by(['usage_date']),
             index_by(['prompt_id', 'usage_date']),
-            "analyze {{ this }}",
+            "{{ analyze_changed() }}",
         ],
     )
 }}

@@ -9,7 +9,7 @@
             {'columns': ['usage_date']},
         ],
         pre_hook="{{ delete_daily_changes() }}",
-        post_hook=["{{ remember_daily_basis() }}", "analyze {{ this }}"],
+        post_hook=["{{ remember_daily_basis() }}", "{{ analyze_changed() }}"],
     )
 }}
 

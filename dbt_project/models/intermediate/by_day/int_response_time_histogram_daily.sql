@@ -7,7 +7,7 @@
         tags=['rollup'],
         indexes=[{'columns': ['usage_date']}],
         pre_hook="{{ delete_touched_days() }}",
-        post_hook="analyze {{ this }}",
+        post_hook="{{ analyze_changed() }}",
     )
 }}
 

@@ -7,7 +7,7 @@
         tags=['rollup'],
         indexes=[{'columns': ['breakdown', 'month_start']}],
         pre_hook="{{ delete_touched_months() }}",
-        post_hook="analyze {{ this }}",
+        post_hook="{{ analyze_changed() }}",
     )
 }}
 

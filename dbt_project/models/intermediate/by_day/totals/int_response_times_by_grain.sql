@@ -7,6 +7,7 @@
         tags=['rollup'],
         indexes=[{'columns': ['grain', 'starts_on']}],
         pre_hook="{{ delete_touched_grains() }}",
+        post_hook="{{ analyze_changed() }}",
     )
 }}
 

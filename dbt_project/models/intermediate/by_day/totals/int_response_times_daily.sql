@@ -10,7 +10,7 @@
             {'columns': ['usage_date']},
         ],
         pre_hook="{{ delete_touched_days() }}",
-        post_hook="analyze {{ this }}",
+        post_hook="{{ analyze_changed() }}",
     )
 }}
 
