@@ -190,6 +190,11 @@ def test_only_the_daily_rollups_read_every_use_and_only_totals_of_them_every_day
         "prompt_usage_daily",
     }
     assert readers["int_response_time_histogram_daily"] - bookkeeping == {"int_response_times_daily"}
+    # by day alone where no longer stretch of the calendar will do, or a few days are made anew
+    assert readers["int_response_times_daily"] == {
+        "int_response_times_by_grain", "int_response_time_periods", "int_alert_response_times",
+        "int_segment_blocks",
+    }  # fmt: skip
     assert readers["int_prompt_visits"] == {
         "int_touched_visitors", "int_prompt_visitors", "int_prompt_reach",
     }  # fmt: skip
