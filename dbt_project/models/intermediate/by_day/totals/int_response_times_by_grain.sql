@@ -4,13 +4,14 @@
         incremental_strategy='append',
         on_schema_change='sync_all_columns',
         full_refresh=false,
-        tags=['rollup'],
         indexes=[{'columns': ['grain', 'starts_on']}],
         pre_hook="{{ delete_touched_grains() }}",
         post_hook="{{ analyze_changed() }}",
     )
 }}
 
+{#- No rollup of uses: where an older version has none of it, it is made of the days that
+    are there, and no use is read anew. -#}
 {%- set shares = ['breakdown', 'prompt_key', 'agent_key', 'model', 'bucket'] %}
 
 with totals as (
