@@ -281,7 +281,7 @@ def _daily_users(connection: psycopg.Connection, person: Person, receipt: Receip
     )
     receipt.add("int_prompt_visitors (keys)", done.rowcount)
     # a build that was killed left it; the next one makes it anew
-    connection.execute("truncate intermediate.int_touched_visitors")
+    connection.execute("delete from intermediate.int_touched_visitors")
 
 
 def _daily_sessions(connection: psycopg.Connection, receipt: Receipt) -> None:

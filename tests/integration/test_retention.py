@@ -122,6 +122,10 @@ def test_sealed_days_keep_their_counts_through_late_ratings_erasures_and_full_re
         " select from raw.prompt_usage as others where others.session_id = uses.session_id"
         " and others.user_key is distinct from uses.user_key) limit 1",
     )
+    with warehouse.connect() as connection:  # as a build leaves it that was killed
+        connection.execute(
+            "insert into intermediate.int_touched_visitors (visitor_key) values (%s)", [person]
+        )
     receipt = erase(warehouse, settings, person)
     assert receipt.found == {}
     assert receipt.removed["int_prompt_users_daily (keys of sealed days)"] > 0
