@@ -29,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.dbt import run_dbt
 
 MOST_TIMES_THE_SHORT, LEAST_TIMES_THE_TOUCHED = 1.2, 10.0
-LAST_DAY = date(2025, 9, 30)
+# the middle of a month and of a week: nights at their beginning have less to read
+LAST_DAY = date(2025, 9, 16)
 PROMPTS = 200
 _LIBRARY = """
 insert into raw.prompts (source, prompt_id, name, domain, status, created_at, batch_id, loaded_at)
@@ -145,14 +146,14 @@ def main() -> int:
                 first = build(warehouse, LAST_DAY)
                 print(f"{rows:,} uses on {options.days} days: built at first in {first}", flush=True)
                 taken = []
-                for night in (1, 2):
+                for night in (1, 2, 3):
                     day = LAST_DAY + timedelta(days=night)
                     add(warehouse, options.new, day, 1, f"night {night}")
                     taken.append(build(warehouse, day, timings=options.timings))
                 nights.append(min(taken))
                 print(f"  a night with {options.new:,} new uses: {min(taken)}", flush=True)
             rollups = ["--select", "+int_incorporated_batches"]
-            day = LAST_DAY + timedelta(days=3)
+            day = LAST_DAY + timedelta(days=4)
             add(warehouse, options.new, day, 1, "rollups")
             touched = build(warehouse, day, *rollups)
             whole = build(warehouse, day, *rollups, "--full-refresh")

@@ -9,7 +9,7 @@
         pre_hook="{{ delete_touched_days() }}",
         post_hook=[
             "{{ drop_indexes_over('session_id') }}",
-            "analyze {{ this }}",
+            "{{ analyze_changed() }}",
         ],
     )
 }}

@@ -9,7 +9,7 @@
         pre_hook="{{ delete_touched_days() }}",
         post_hook=[
             "{{ drop_indexes_over('user_key') }}",
-            "analyze {{ this }}",
+            "{{ analyze_changed() }}",
         ],
     )
 }}

@@ -12,7 +12,7 @@
             "{{ drop_indexes_over('last_date') }}",
             "{{ count_last_days() }}",
             "{{ remember_visitor_days() }}",
-            "analyze {{ this }}",
+            "{{ analyze_changed() }}",
         ],
     )
 }}
