@@ -2,16 +2,23 @@
     hand (`dbt test`) all visitors are. -#}
 {{ config(meta={'dagster': {'ref': {'name': 'int_prompt_last_days'}}}) }}
 
+{#- outside the condition, so that dbt sees all dependencies whatever it parses for -#}
+{%- set last_days = ref('int_prompt_last_days') -%}
+{%- set visitors = ref('int_prompt_visitors') -%}
+{%- set visits = ref('int_prompt_visits') -%}
+{%- set basis = ref('int_daily_basis') -%}
+{%- set builds = ref('int_day_builds') %}
+
 -- Business reason: whom a prompt reached in any period is summed from these counts, which are
 -- moved one by one; one that went astray would be wrong in every report from then on.
 with last_days as (
-    select * from {{ ref('int_prompt_last_days') }}
+    select * from {{ last_days }}
 ),
 
 {%- if flags.WHICH == 'test' %}
 
 visits as (
-    select * from {{ ref('int_prompt_visitors') }}
+    select * from {{ visitors }}
 ),
 
 counted as (
@@ -19,10 +26,23 @@ counted as (
 ),
 {%- else %}
 
+basis as (
+    select
+        input_key::date as last_date,
+        made_from
+    from {{ basis }}
+    where mart = '{{ visitors.identifier }}'
+),
+
+-- not a day that has been built anew since: beside the marts, visitors stay as they are
 newest as (
-    select max(input_key::date) as last_date
-    from {{ ref('int_daily_basis') }}
-    where mart = '{{ ref("int_prompt_visitors").identifier }}'
+    select basis.last_date
+    from basis
+    inner join {{ builds }} as builds
+        on
+            basis.last_date = builds.usage_date
+            and basis.made_from = builds.built_at::text
+    where basis.last_date = (select max(basis.last_date) from basis)
 ),
 
 visits as (
@@ -30,7 +50,7 @@ visits as (
         prompt_key,
         kind,
         usage_date as last_date
-    from {{ ref('int_prompt_visits') }}
+    from {{ visits }}
     where usage_date = (select newest.last_date from newest)
 ),
 

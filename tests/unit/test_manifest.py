@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.reference import pages
 
@@ -218,6 +219,40 @@ def test_visitors_their_counts_and_what_they_hold_change_in_one_transaction(
     assert [index["columns"] for index in visitors["indexes"]] == [
         ["prompt_key", "visitor_key", "kind", "source"]
     ]
+
+
+def test_the_selector_of_marts_leaves_out_nothing_between_them_and_the_rollups(
+    manifest: Mapping[str, Any],
+) -> None:
+    selectors = yaml.safe_load((PROJECT_DIR / "selectors.yml").read_text(encoding="utf-8"))["selectors"]
+    parts = next(one for one in selectors if one["name"] == "marts")["definition"]["union"]
+    selected = {
+        node["unique_id"]
+        for node in models(manifest)
+        if any(
+            node["name"] == part["value"]
+            if part["method"] == "fqn"
+            else node["original_file_path"].startswith(f"{part['value']}/")
+            for part in parts
+        )
+    }
+    below = {parent for one in selected for parent in manifest["parent_map"][one]} - selected
+    between = {
+        manifest["nodes"][one]["name"]
+        for one in below
+        if one.startswith("model.")
+        and "rollup" not in manifest["nodes"][one]["tags"]
+        and not manifest["nodes"][one]["name"].startswith("stg_")
+    }
+    assert between == {*KEPT, "int_daily_basis"}
+
+
+def test_what_dbt_depends_on_is_the_same_whatever_it_parses_for(manifest: Mapping[str, Any]) -> None:
+    """A project parsed for `dbt test` is used again by the next `dbt build`: a ref that just one of the two
+    renders is unknown to the other."""
+    for node in manifest["nodes"].values():
+        _, found, conditional = node.get("raw_code", "").partition("flags.WHICH")
+        assert not found or "ref(" not in conditional, node["name"]
 
 
 def test_no_sql_counts_distinct_beside_percentiles(manifest: Mapping[str, Any]) -> None:

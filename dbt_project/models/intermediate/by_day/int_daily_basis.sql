@@ -6,8 +6,8 @@
     )
 }}
 
-{#- Filled by the daily marts themselves, in the transaction that builds them
-    (remember_daily_basis): what a mart holds and what it says it holds never differ. -#}
+{#- Filled by what is kept by day itself, in the transaction that builds it (remember_daily_basis,
+    remember_visitor_days): what a table holds and what it says it holds never differ. -#}
 with final as (
     select
         null::text as mart,
