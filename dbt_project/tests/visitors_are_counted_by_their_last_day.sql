@@ -42,7 +42,7 @@ newest as (
         on
             basis.last_date = builds.usage_date
             and basis.made_from = builds.built_at::text
-    where basis.last_date = (select max(basis.last_date) from basis)
+    where basis.last_date = (select max(held.last_date) from basis as held)
 ),
 
 visits as (
