@@ -410,12 +410,20 @@ def _parquet(file: IO[bytes]) -> pq.ParquetFile:
 
 
 def _plain(array: pa.Array) -> pa.Array:
-    """A Parquet column in a type that the loader reads: no dictionaries, views or nested types."""
+    """A Parquet column in a type that the loader reads: no dictionaries, views or nested types.
+
+    Text that is not UTF-8, which Parquet's readers do not look at, is binary, as it is from other files.
+    """
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     type_ = array.type
     if pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
-        return array.cast(pa.string())
+        array, type_ = array.cast(pa.string()), pa.string()
+    if pa.types.is_string(type_):
+        try:
+            array.validate(full=True)
+        except pa.ArrowInvalid:
+            return array.cast(pa.binary())
     if (
         pa.types.is_large_binary(type_)
         or pa.types.is_binary_view(type_)

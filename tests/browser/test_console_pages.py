@@ -154,8 +154,11 @@ def opened(
             ),
         )
         page.goto(served.url)
+        # typed too soon, the first letters would go nowhere
+        expect(page.get_by_label("Username")).to_be_focused()
         page.keyboard.type(f"{role}@example.com")
         page.keyboard.press("Tab")
+        expect(page.get_by_label("Password")).to_be_focused()
         page.keyboard.type(PASSWORD)
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", name="Prompts")).to_be_visible()

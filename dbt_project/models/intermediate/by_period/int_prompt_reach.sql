@@ -1,8 +1,10 @@
 {#- Of the newest date, the last visits are known and counted; of an older one, which is built
     beside, they are found among all visits. -#}
 {%- set is_newest = var('marts_schema') == 'marts' %}
-{#- outside the condition, so that dbt sees the dependency when it parses -#}
-{%- set visits = ref('int_prompt_visits') %}
+{#- outside the condition: the same dependencies, and so the same order, whichever is built -#}
+{%- set visits = ref('int_prompt_visits') -%}
+{%- set visitors = ref('int_prompt_visitors') -%}
+{%- set last_days = ref('int_prompt_last_days') %}
 
 with periods as (
     select * from {{ ref('int_periods') }}
@@ -17,11 +19,11 @@ prompt_keys as (
 {%- if is_newest %}
 
 last_visits as not materialized (
-    select * from {{ ref('int_prompt_visitors') }}
+    select * from {{ visitors }}
 ),
 
 key_days as (
-    select * from {{ ref('int_prompt_last_days') }}
+    select * from {{ last_days }}
 ),
 {%- else %}
 
