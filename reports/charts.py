@@ -259,7 +259,7 @@ def _split(alt: Any, base: Any, palette: Palette, kind: Kind) -> Any:
     name = kind.removeprefix("split-")
     order = alt.EncodingSortField("rank", op="min", order="ascending")
     shapes = ["circle", "square", "triangle-up", "diamond", "cross"]
-    legend = alt.Legend(columns=alt.expr("width < 340 ? 2 : 3"), labelLimit=110)
+    legend = alt.Legend(columns=2, labelLimit=110)  # three are too wide for a phone
     colours = alt.Scale(range=list(palette.several))
     known = base.transform_filter(f"isValid(datum['{name}'])")
     value = _values(alt, name, _AXES[kind], from_zero=name in ("median", "p95"))

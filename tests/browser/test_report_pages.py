@@ -24,7 +24,7 @@ CUT_OFF = """() => [
     ...[...document.querySelectorAll("[data-chart] svg text")].filter(text => {
         const own = text.getBoundingClientRect(), frame = text.ownerSVGElement.getBoundingClientRect();
         return text.getAttribute("opacity") !== "0"
-            && (own.left < frame.left - 1 || own.right > frame.right + 1);
+            && (own.left < frame.left - 1 || own.right > frame.right + 1 || own.top < frame.top - 1);
     }).map(text => `${text.closest("[data-chart]").dataset.chart}: ${text.textContent}`),
     ...[...document.querySelectorAll("svg.strip")].filter(strip => innerWidth > 1280
         && strip.getBoundingClientRect().right > strip.closest(".scroll").getBoundingClientRect().right,
