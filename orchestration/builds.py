@@ -13,6 +13,8 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from orchestration.database import has_table
+
 MARTS = "marts"
 
 
@@ -44,7 +46,7 @@ def marts_as_of_date(connection: psycopg.Connection) -> date | None:
     """
     days: list[date] = []
     for mart in ("prompt_performance_summary", "dashboard_metrics"):
-        if connection.execute("select to_regclass(%s)", [f"{MARTS}.{mart}"]).fetchone() == (None,):
+        if not has_table(connection, f"{MARTS}.{mart}"):
             continue
         query = sql.SQL("select distinct as_of_date from {}").format(sql.Identifier(MARTS, mart))
         days += [day for (day,) in connection.execute(query)]

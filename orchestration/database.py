@@ -54,6 +54,14 @@ def connect(url: str, *, setting: str, autocommit: bool = False) -> psycopg.Conn
     raise AssertionError("unreachable")
 
 
+def has_table(connection: psycopg.Connection, name: str) -> bool:
+    """Whether there is a table ``schema.name``; a view is none."""
+    row = connection.execute(
+        "select relkind = any('{r,p}') from pg_class where oid = to_regclass(%s)", [name]
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
 def check_url(url: str, setting: str) -> None:
     """Raises :class:`PrismError` for a URL that is none; ``setting`` names where it comes from."""
     if _parts(url) is None:

@@ -54,6 +54,38 @@ days as (
     select unsettled.usage_date from unsettled
 ),
 
+islands as (
+    select
+        min(usage_date) as first_date,
+        max(usage_date) as last_date
+    from (
+        select
+            usage_date,
+            usage_date - row_number() over (order by usage_date)::integer as island
+        from days
+    ) as numbered
+    group by island
+),
+
+-- what raw holds of each run of days, one range of the index, as in int_touched_usage
+uses_of_days as (
+    select
+        {{ day_of('uses_of_island.used_at') }} as usage_date,
+        uses_of_island.*
+    from islands
+    cross join
+        lateral (
+            select uses.*
+            from uses
+            where
+                uses.used_at >= {{ start_of('islands.first_date') }} - interval '1 day'
+                and uses.used_at < {{ start_of('islands.last_date') }} + interval '2 days'
+                and {{ day_of('uses.used_at') }}
+                between islands.first_date and islands.last_date
+            offset 0  -- noqa: AM09
+        ) as uses_of_island
+),
+
 expected as (
     select
         days.usage_date,
@@ -62,16 +94,7 @@ expected as (
         count(usage.response_time_ms) as response_time_count,
         coalesce(sum(usage.cost), 0) as total_cost
     from days
-    -- day by day, as in int_touched_usage
-    left join lateral (
-        select uses.*
-        from uses
-        where
-            uses.used_at >= {{ start_of('days.usage_date') }} - interval '1 day'
-            and uses.used_at < {{ start_of('days.usage_date') }} + interval '2 days'
-            and {{ day_of('uses.used_at') }} = days.usage_date
-        offset 0  -- noqa: AM09
-    ) as usage on true
+    left join uses_of_days as usage on days.usage_date = usage.usage_date
     group by days.usage_date
 ),
 

@@ -23,6 +23,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from orchestration.database import has_table
 from orchestration.errors import PrismError
 from orchestration.forgetting import archives
 from orchestration.loading.validate import key_id, pseudonym
@@ -252,7 +253,7 @@ def _quarantine(connection: psycopg.Connection, person: Person, receipt: Receipt
 def _daily_users(connection: psycopg.Connection, person: Person, receipt: Receipt) -> None:
     """The rollups that hold keys. In sealed days a name of no meaning takes the key's place, and so it does
     among the last visits: they stay as many as they are counted, until days are built anew without them."""
-    if connection.execute("select to_regclass('intermediate.int_prompt_users_daily')").fetchone() == (None,):
+    if not has_table(connection, "intermediate.int_prompt_users_daily"):
         return
     names = {"keys": list(person.keys), "nobodies": [f"{_REMOVED} {uuid.uuid4()}" for _ in person.keys]}
     done = connection.execute(
@@ -269,7 +270,13 @@ def _daily_users(connection: psycopg.Connection, person: Person, receipt: Receip
         "delete from intermediate.int_prompt_users_daily where user_key = any(%(keys)s)", names
     )
     receipt.add("int_prompt_users_daily", done.rowcount)
-    if connection.execute("select to_regclass('intermediate.int_prompt_visitors')").fetchone() == (None,):
+    # what the last build read, and the next one writes anew; an older version has a view of that name
+    if has_table(connection, "intermediate.int_touched_usage"):
+        done = connection.execute(
+            "delete from intermediate.int_touched_usage where user_key = any(%(keys)s)", names
+        )
+        receipt.add("int_touched_usage", done.rowcount)
+    if not has_table(connection, "intermediate.int_prompt_visitors"):
         return
     done = connection.execute(
         """
@@ -287,7 +294,7 @@ def _daily_users(connection: psycopg.Connection, person: Person, receipt: Receip
 def _daily_sessions(connection: psycopg.Connection, receipt: Receipt) -> None:
     """The sessions of the uses that are gone, where no other use has them: in sealed days, and among the last
     visits, a name of no meaning takes the session's place; other days are built anew without it."""
-    if connection.execute("select to_regclass('intermediate.int_prompt_visitors')").fetchone() == (None,):
+    if not has_table(connection, "intermediate.int_prompt_visitors"):
         return
     connection.execute(
         """

@@ -14,8 +14,10 @@ from typing import LiteralString
 
 import dagster as dg
 import psycopg
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from orchestration.database import has_table
 from orchestration.settings import Settings
 from orchestration.warehouse import Warehouse
 
@@ -156,18 +158,26 @@ def _seal(connection: psycopg.Connection, settings: Settings, through: date, don
         return False
     done.sealed_through = through
     if not done.dry_run:
-        connection.execute(
-            "insert into raw.sealed_days (sealed_through, timezone) values (%s, %s)",
-            [through, settings.config.timezone],
-        )
+        with connection.transaction():
+            connection.execute(
+                "insert into raw.sealed_days (sealed_through, timezone) values (%s, %s)",
+                [through, settings.config.timezone],
+            )
+            # a rollup that is built again by itself builds the days of the last build, from its uses
+            for table in ("int_touched_days", "int_touched_usage"):
+                if has_table(connection, f"intermediate.{table}"):
+                    connection.execute(
+                        sql.SQL("delete from {} where usage_date <= %s").format(
+                            sql.Identifier("intermediate", table)
+                        ),
+                        [through],
+                    )
     return True
 
 
 def _is_built(connection: psycopg.Connection, timezone: str, through: date) -> bool:
     """Whether the rollups hold every batch that touched a day up to ``through``, cut in this zone."""
-    if connection.execute("select to_regclass('intermediate.int_incorporated_batches')").fetchone() == (
-        None,
-    ):
+    if not has_table(connection, "intermediate.int_incorporated_batches"):
         return False
     return (
         connection.execute(

@@ -308,17 +308,17 @@ def test_times_numbers_and_costs_reach_the_table_to_their_last_digit(house: Hous
          random.choice([None, 0, 10**12]), random.choice([None, False, True]))
         for n in range(len(costs))
     ]  # fmt: skip
+    given = list(zip(uses, costs, strict=True))
+    random.shuffle(given)
     with (house.folder / "a.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "prompt", "at", "cost", "ms", "n", "ok"])
-        writer.writerows(
-            [key, "p", at.isoformat(), cost, *rest]
-            for (key, at, _, *rest), cost in zip(uses, costs, strict=True)
-        )
+        writer.writerows([key, "p", at.isoformat(), cost, *rest] for (key, at, _, *rest), cost in given)
     house.load()
+    # a batch lies in the order of its keys: it goes through their index once
     assert uses == house.rows(
         "select usage_id, used_at, cost, response_time_ms, total_tokens, success "
-        "from raw.prompt_usage order by 1"
+        "from raw.prompt_usage order by ctid"
     )
 
 

@@ -16,6 +16,7 @@ from orchestration.forgetting.retention import Forgotten, retain
 from orchestration.loading.load import load_source
 from orchestration.settings import Settings, load_settings
 from orchestration.warehouse import Warehouse
+from tests.dbt import run_dbt
 from tests.integration.test_marts_rebuilds import ROLLUPS, VISITORS, build_days, rows
 from tests.oracle import life, raw
 
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.integration
 AS_OF = date(2025, 3, 31)
 NOW = datetime(2025, 4, 1, 2, tzinfo=UTC)
 SEALED = date(2025, 2, 28)  # with 31 days
+TOUCHED = f"select count(*) from intermediate.int_touched_usage where usage_date <= '{SEALED}'"
 
 
 def settings_of(folder: Path, retention: dict[str, int], **more: Any) -> Settings:
@@ -48,6 +50,13 @@ def sealed_rows(connection: psycopg.Connection, table: str) -> list[str]:
     return [row for row in rows(connection, table) if row.partition("'usage_date': '")[2][:10] in days]
 
 
+def built_by_itself(warehouse: Warehouse, table: str) -> list[str]:
+    """A rollup, built for the days of the last build; its sealed days."""
+    run_dbt(warehouse, "run", "--select", table, vars={"as_of_date": AS_OF.isoformat()})
+    with warehouse.connect() as connection:
+        return sealed_rows(connection, table)
+
+
 def visitors_after(warehouse: Warehouse, *arguments: str) -> list[list[str]]:
     build_days(warehouse, *arguments)
     with warehouse.connect() as connection:
@@ -68,8 +77,7 @@ def test_sealed_days_keep_their_counts_through_late_ratings_erasures_and_full_re
     ((uses,),) = found(warehouse, old)
     assert uses > 100
 
-    waiting = apply(warehouse, settings)
-    assert "not built yet" in waiting.notes[0]
+    assert "not built yet" in apply(warehouse, settings).notes[0]
     assert found(warehouse, old) == [(uses,)]
 
     build_days(warehouse)
@@ -86,8 +94,9 @@ def test_sealed_days_keep_their_counts_through_late_ratings_erasures_and_full_re
     done = apply(warehouse, settings)
     assert trial.removed == done.removed == {"uses": uses}
     assert trial.sealed_through == done.sealed_through == SEALED
-    assert found(warehouse, old) == [(0,)]
+    assert found(warehouse, old) == found(warehouse, TOUCHED) == [(0,)]
     assert apply(warehouse, settings).removed == {}
+    assert built_by_itself(warehouse, ROLLUPS[0]) == before[ROLLUPS[0]]
 
     # a late rating of a sealed day, as the loader takes it
     (tmp_path / "late.csv").write_text("id,prompt,at\n1,p,2025-02-28T23:59:59Z\n2,p,2025-03-01T00:00:00Z\n")
@@ -128,6 +137,7 @@ def test_sealed_days_keep_their_counts_through_late_ratings_erasures_and_full_re
         )
     receipt = erase(warehouse, settings, person)
     assert receipt.found == {}
+    assert receipt.removed["int_touched_usage"] > 0
     assert receipt.removed["int_prompt_users_daily (keys of sealed days)"] > 0
     assert found(warehouse, sums) == users
     # as many sessions as before, and of theirs none by its name

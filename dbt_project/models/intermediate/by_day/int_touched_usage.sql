@@ -1,4 +1,5 @@
-{{ config(materialized='view') }}
+{#- A table, though each of its rows stands in raw: six rollups read it, and there a day lies
+    all over the pages of its batches, which are in the order of their keys. -#}
 
 with touched_days as (
     select * from {{ ref('int_touched_days') }}
@@ -25,7 +26,6 @@ final as (
         touched_days.usage_date,
         usage.source,
         usage.usage_id,
-        usage.batch_id,
         usage.prompt_key,
         usage.prompt_version,
         usage.agent_key,
@@ -42,7 +42,6 @@ final as (
         usage.total_tokens,
         usage.cost,
         usage.used_at,
-        usage.updated_at,
         usage.loaded_at,
         -- what was used before its source was first loaded is history, not late;
         -- what was rated or changed later keeps the time of its first load
