@@ -78,19 +78,14 @@ class EncodedUsage:
     """A batch of uses, one of each key, made ready for COPY while no server is needed yet."""
 
     rows: pa.Table
-    sample: Sequence[str]
     columns: Sequence[str]
     whole: Encoded
     with_texts: bool
 
 
 def encode_usage(rows: pa.Table, *, source: str, batch_id: int, with_texts: bool) -> EncodedUsage:
-    """Uses in the order of their keys: a batch then goes through the key's index once, page by page."""
+    """Uses to be copied in the order of their keys: they go through the key's index once, page by page."""
     count = rows.num_rows
-    # as they came, the known ones stand together: a night's first ones, which were read before
-    places = np.unique(np.linspace(0, max(count - 1, 0), min(count, _SAMPLED)).astype(np.int64))
-    sample = rows.column("usage_id").take(pa.array(places)).to_pylist()
-    rows = rows.combine_chunks().sort_by("usage_id")
     whole = pa.table(
         {
             "source": pa.repeat(pa.scalar(source), count),
@@ -103,7 +98,8 @@ def encode_usage(rows: pa.Table, *, source: str, batch_id: int, with_texts: bool
     )
     # a column without a value need not be sent: the server reads what it is sent field by field
     columns = [name for name in whole.column_names if whole.column(name).null_count < count]
-    return EncodedUsage(rows, sample, columns, _encoded(whole.select(columns)), with_texts)
+    in_order = whole.select(columns).take(pc.sort_indices(rows.column("usage_id")))
+    return EncodedUsage(rows, columns, _encoded(in_order), with_texts)
 
 
 def merge_usage(
@@ -135,9 +131,11 @@ def merge_usage(
 
 def _some_known(connection: psycopg.Connection, usage: EncodedUsage, source: str) -> bool:
     """Whether the table has one of some keys of the batch, taken from all over it."""
+    keys = usage.rows.column("usage_id")
+    places = np.unique(np.linspace(0, len(keys) - 1, _SAMPLED).astype(np.int64))
     row = connection.execute(
         "select exists (select from raw.prompt_usage where source = %s and usage_id = any(%s))",
-        [source, usage.sample],
+        [source, keys.take(pa.array(places)).to_pylist()],
     ).fetchone()
     return bool(row and row[0])
 
