@@ -72,7 +72,7 @@ def open_alerts(connection: psycopg.Connection, schema: str) -> tuple[dict[str, 
 
 
 def loads(results: Sequence[BatchResult]) -> dict[str, dg.MetadataValue[Any]]:
-    """What the batches of a load did, summed up."""
+    """What the batches of a load did, summed up, and what there is to say of their places."""
     names = (
         "rows_read",
         "inserted",
@@ -83,7 +83,9 @@ def loads(results: Sequence[BatchResult]) -> dict[str, dg.MetadataValue[Any]]:
         "values_rejected",
         "deleted",
     )
-    return {name: dg.MetadataValue.int(sum(getattr(result, name) for result in results)) for name in names}
+    counts = {name: dg.MetadataValue.int(sum(getattr(result, name) for result in results)) for name in names}
+    notes = sorted({result.note for result in results if result.note})
+    return {**counts, **({"notes": dg.MetadataValue.text("; ".join(notes))} if notes else {})}
 
 
 def in_words(results: Sequence[BatchResult]) -> str:

@@ -220,6 +220,7 @@ _QUALITY: Mapping[str, str] = {
     "last_loaded_at": "time",
     "verdict": "text",
     "reasons": "text",
+    "notes": "text",
 }
 _SEGMENT: Mapping[str, str] = {
     "scope": "text",

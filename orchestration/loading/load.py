@@ -58,6 +58,7 @@ class BatchResult:
     rejected: int
     values_rejected: int
     deleted: int
+    note: str | None
 
     def __str__(self) -> str:
         fates = ("inserted", "updated", "unchanged", "superseded", "rejected", "deleted")
@@ -66,7 +67,7 @@ class BatchResult:
             told.append(f"{self.values_rejected:,} values unreadable")
         return (
             f"{self.source}: {self.rows_read:,} rows of {self.entity} from {self.location}"
-            f"{': ' if told else ''}{', '.join(told)}"
+            f"{': ' if told else ''}{', '.join(told)}{f' ({self.note})' if self.note else ''}"
         )
 
 
@@ -419,6 +420,7 @@ class _Load:
                 rejected=checked.rejected,
                 values_rejected=checked.values_rejected,
                 deleted=merged.deleted,
+                note=note,
             )
 
         self.results.append(self._session.run(transaction, batch_id))

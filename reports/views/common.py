@@ -493,6 +493,8 @@ def _source_check(source: str, days: pd.DataFrame, options: ReportOptions) -> Ch
     faulty = sum(row["verdict"] != "ok" for row in rows[:-1])
     if faulty:
         detail += f"; {fmt.plural(faulty, 'earlier day')} with remarks"
+    if now["notes"]:
+        detail += f"; {now['notes']}"
     used = now["last_used_at"]
     value = "never used" if used is None else f"last use {fmt.moment(used, options.timezone)}"
     if now["verdict"] == "ok":

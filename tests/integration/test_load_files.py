@@ -93,7 +93,12 @@ def total(results: list[BatchResult], name: str) -> int:
 def test_columns_that_nothing_reads_are_noted_and_no_fault(house: House) -> None:
     house.write('id,prompt,at,mood,"the""day"\n1,p,2025-01-01,good,x\n', "a.csv")
     house.write("id,prompt,at\n2,p,2025-01-01\n", "b.csv")
-    assert total(house.load(), "inserted") == 2
+    results = house.load()
+    assert total(results, "inserted") == 2
+    assert [str(one) for one in results] == [
+        "log: 1 rows of usage from a.csv: 1 inserted (columns that are not read: 'mood', 'the\"day')",
+        "log: 1 rows of usage from b.csv: 1 inserted",
+    ]
     assert house.rows("select location, note, values_rejected from raw.load_batches order by 1") == [
         ("a.csv", "columns that are not read: 'mood', 'the\"day'", 0),
         ("b.csv", None, 0),

@@ -737,6 +737,7 @@ class Oracle:
                         },
                         "last_used_at": last_used,
                         "last_loaded_at": newest.get(day),
+                        "notes": "; ".join(sorted(set(loads["note"][loads["day"] == day].dropna()))) or None,
                         "hours_without_use": (midnight - last_used).total_seconds() / 3600
                         if last_used is not None
                         else None,

@@ -256,10 +256,13 @@ def test_the_verdict_is_the_worst_of_build_and_sources(
 
 
 def test_past_faults_of_a_source_are_counted_but_do_not_spoil_today() -> None:
-    rows = [{}, {"usage_date": AS_OF - timedelta(days=3), "verdict": "error", "reasons": "cut off"}]
+    rows = [
+        {"notes": "columns that are not read: 'mood'"},
+        {"usage_date": AS_OF - timedelta(days=3), "verdict": "error", "reasons": "cut off"},
+    ]
     trust = common.trust(frames.quality(*rows), frames.options())
     assert trust.state == "fine"
-    assert "1 earlier day with remarks" in trust.checks[1].detail
+    assert "1 earlier day with remarks; columns that are not read: 'mood'" in trust.checks[1].detail
 
 
 @pytest.mark.parametrize(("state", "title"), [("red", "failed their checks"), ("stale", "stale")])

@@ -54,6 +54,7 @@ loaded as (
         sum(superseded_rows) as superseded_rows,
         sum(rejected_rows) as rejected_rows,
         sum(rejected_values) as rejected_values,
+        string_agg(distinct note, '; ' order by note) as notes,
         max(finished_at) as last_batch_at
     from batches
     where {{ day_of('started_at') }} - 1 <= {{ as_of_date() }}
@@ -114,7 +115,8 @@ measured as (
         reconciliations.kept_count,
         reconciliations.reported_count,
         reconciliations.is_reconciled,
-        reconciliations.is_as_reported
+        reconciliations.is_as_reported,
+        loaded.notes
     from days
     left join used
         on
@@ -242,7 +244,8 @@ final as (
             when verdicts.source is not null then 'warning'
             else 'ok'
         end as verdict,
-        verdicts.reasons
+        verdicts.reasons,
+        fresh.notes
     from fresh
     left join verdicts
         on

@@ -14,6 +14,8 @@ renamed as (
         superseded as superseded_rows,
         rejected as rejected_rows,
         values_rejected as rejected_values,
+        -- texts
+        note,
         -- times
         started_at,
         finished_at
