@@ -204,7 +204,9 @@ class _Load:
         theirs = comparison.totals(days, reconcile.RANGES)
 
         def compared(connection: psycopg.Connection) -> reconcile.Found:
-            return reconcile.compare(connection, self._source, days, comparison.compared, theirs)
+            return reconcile.compare(
+                connection, self._source, days, comparison.compared, theirs, translated=comparison.translated
+            )
 
         found = self._session.run(compared)
         differed = found.to_read()
@@ -330,7 +332,9 @@ class _Load:
         places: list[str] = []
         notes: list[str] = []
         size = 0
+        partial = False
         for batch in batches:
+            partial = partial or batch.partial
             parts.append(check(batch, reader.readings, self._rules))
             places.append(batch.place)
             if batch.note:
@@ -353,10 +357,11 @@ class _Load:
             rejects=pa.concat_tables([part.rejects for part in parts]),
             rows_read=sum(part.rows_read for part in parts),
         )
-        if whole.rejected:
+        partial = partial or whole.rejected > 0
+        if partial:
             log.warning(
-                "source %s: %d of its %s could not be read, so none is marked deleted this time",
-                self._source, whole.rejected, entity,
+                "source %s: not all of its %s could be read, so none is marked deleted this time",
+                self._source, entity.replace("_", " "),
             )  # fmt: skip
 
         batch_id = self._batch_id()
@@ -368,7 +373,7 @@ class _Load:
                 rows=kept,
                 source=self._source,
                 batch_id=batch_id,
-                complete=not whole.rejected,
+                complete=not partial,
                 accept_deletions=self._accept_deletions,
                 own_versions="prompt_versions" in reader.entities,
             )

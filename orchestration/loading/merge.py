@@ -239,7 +239,7 @@ def _days(connection: psycopg.Connection, instants: pa.ChunkedArray, timezone: s
 
 
 def _merge_texts(connection: psycopg.Connection, rows: pa.Table, values: Mapping[str, Any]) -> None:
-    """What was typed, of the uses that are not superseded."""
+    """What was typed, of the uses that are not superseded; what was emptied there goes for good."""
     connection.execute(
         "create temporary table staged_texts "
         "(usage_id text, updated_at timestamptz, user_prompt text, enhanced_prompt text) on commit drop"
@@ -263,6 +263,17 @@ def _merge_texts(connection: psycopg.Connection, rows: pa.Table, values: Mapping
             batch_id = excluded.batch_id, loaded_at = excluded.loaded_at
         where (kept.user_prompt, kept.enhanced_prompt)
             is distinct from (excluded.user_prompt, excluded.enhanced_prompt)
+        """,
+        values,
+    )
+    connection.execute(
+        """
+        delete from raw.prompt_texts as kept
+        using staged_texts as staged, raw.prompt_usage as usage
+        where staged.user_prompt is null and staged.enhanced_prompt is null
+            and kept.source = %(source)s and kept.usage_id = staged.usage_id
+            and usage.source = %(source)s and usage.usage_id = staged.usage_id
+            and (staged.updated_at < usage.updated_at) is not true
         """,
         values,
     )

@@ -70,8 +70,10 @@ def compare(
     days: Days,
     compared: Sequence[str],
     theirs: Mapping[date, DayTotals],
+    *,
+    translated: bool,
 ) -> Found:
-    """``theirs`` beside what is kept, by the ``compared`` columns."""
+    """``theirs`` beside what is kept, by the ``compared`` columns, texts ``translated`` or as they are."""
     before = connection.execute(
         "select usage_date, source_totals, kept_totals from raw.reconciliations "
         "where source = %s and usage_date between %s and %s",
@@ -79,13 +81,13 @@ def compare(
     ).fetchall()
     return Found(
         theirs,
-        kept_totals(connection, source, days, compared),
+        _kept_totals(connection, source, days, compared, translated=translated),
         {day: (there, here) for day, there, here in before},
     )
 
 
-def kept_totals(
-    connection: psycopg.Connection, source: str, days: Days, compared: Sequence[str]
+def _kept_totals(
+    connection: psycopg.Connection, source: str, days: Days, compared: Sequence[str], *, translated: bool
 ) -> dict[date, DayTotals]:
     """What is kept of each day, by the ``compared`` canonical columns."""
     columns: dict[str, sql.Composable] = {name: sql.Identifier(name) for name in compared}
@@ -94,7 +96,7 @@ def kept_totals(
     if "cost" in columns:  # one that we found ourselves is no difference
         columns["cost"] = sql.SQL("case when cost_source is distinct from 'priced' then cost end")
     connection.execute("set local datestyle = 'ISO'")  # as on the other side: the digest is of texts
-    query = totals_query(sql.Identifier("raw", "prompt_usage"), columns, days.timezone)
+    query = totals_query(sql.Identifier("raw", "prompt_usage"), columns, days.timezone, translated=translated)
     query += sql.SQL(
         " where source = %s and used_at >= %s and used_at < %s and deleted_at is null group by 1"
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import filecmp
 import itertools
-import time
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -25,10 +24,9 @@ def placed(path: Path) -> Path:
 class Archive:
     """The archive of one source. ``root`` is the folder that its files arrive in; both are resolved paths."""
 
-    def __init__(self, folder: Path, root: Path, *, settle_seconds: int) -> None:
+    def __init__(self, folder: Path, root: Path) -> None:
         self._folder = folder
         self._root = root
-        self._settle_seconds = settle_seconds
 
     def holds(self, path: Path) -> bool:
         return placed(path).is_relative_to(self._folder)
@@ -49,10 +47,6 @@ class Archive:
 
     def _places(self, path: Path) -> list[Path]:
         return [self.place(path), self._folder / FAILED / self._inside(path)]
-
-    def is_settled(self, path: Path) -> bool:
-        """Whether nobody wrote to it for a while: of a writer elsewhere, nothing else can be seen."""
-        return time.time() - path.stat().st_mtime >= self._settle_seconds
 
     def put_away(self, path: Path) -> Path:
         """A loaded file into the archive; returns where it is now."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
@@ -77,10 +78,13 @@ class DayTotals:
         return json.dumps([self.row_count, self.digest, sums])
 
 
-def totals_query(table: sql.Composable, columns: Mapping[str, sql.Composable], timezone: str) -> sql.Composed:
+def totals_query(
+    table: sql.Composable, columns: Mapping[str, sql.Composable], timezone: str, *, translated: bool
+) -> sql.Composed:
     """One row a day: the day, its rows, its digest, and two numbers a measure. Ends after ``table``.
 
-    ``columns`` are by canonical name; their order decides that of the digest and of the sums.
+    ``columns`` are by canonical name; their order decides that of the digest and of the sums. Where texts
+    are ``translated`` between the two sides, the digest is of their bytes in UTF-8, which takes longer.
     """
     used_at = columns["used_at"]
     parts = [
@@ -91,9 +95,11 @@ def totals_query(table: sql.Composable, columns: Mapping[str, sql.Composable], t
     selected: list[sql.Composable] = [
         sql.SQL("({} at time zone {})::date").format(used_at, sql.Literal(timezone)),
         sql.SQL("count(*)"),
-        sql.SQL('sum(hashtextextended(concat({}) collate "C", 0))').format(
-            sql.SQL(", chr(31), ").join(parts)
-        ),
+        sql.SQL(
+            "sum(hashtextextended(encode(convert_to(concat({}), 'UTF8'), 'hex') collate \"C\", 0))"
+            if translated
+            else 'sum(hashtextextended(concat({}) collate "C", 0))'
+        ).format(sql.SQL(", chr(31), ").join(parts)),
     ]
     for name, column in columns.items():
         if name in _MEASURES:
@@ -175,6 +181,7 @@ class Comparison:
         own_totals: Callable[[Days], Mapping[date, Reported]] | None = None,
     ) -> None:
         self.place = place
+        self.translated = snapshot.is_translated
         self._days = days
         self._snapshot = snapshot
         self._table = table
@@ -215,7 +222,7 @@ class Comparison:
     def totals(self, days: Days, ranges: Mapping[str, tuple[float, float]]) -> dict[date, DayTotals]:
         """Each day's totals. A value outside its range counts as unknown, a row without a prompt as none."""
         columns = {name: self._column(name, ranges) for name in self.compared}
-        query = totals_query(self._table, columns, days.timezone)
+        query = totals_query(self._table, columns, days.timezone, translated=self.translated)
         query += sql.SQL(" where {} and {} is not null and {}::text <> '' group by 1").format(
             self._within(days), self._theirs["usage_id"], self._theirs["prompt_key"]
         )
@@ -262,9 +269,12 @@ class Comparison:
 
     def _among(self, keys: Sequence[str]) -> sql.Composed:
         type_ = self._types["usage_id"].type
-        if type_ in ("uuid", "int2", "int4", "int8"):  # such a comparison uses the key's index
+        if is_one := _TYPED_KEYS.get(type_):  # such a comparison uses the key's index
+            # keys of another kind, from before they were renumbered, are not there
             return sql.SQL("{} = any({}::{})").format(
-                self._theirs["usage_id"], sql.Literal(list(keys)), sql.SQL(_ARRAYS[type_])
+                self._theirs["usage_id"],
+                sql.Literal([key for key in keys if is_one(key)]),
+                sql.SQL(_ARRAYS[type_]),
             )
         return sql.SQL("{}::text = any({}::text[])").format(self._theirs["usage_id"], sql.Literal(list(keys)))
 
@@ -283,7 +293,21 @@ class Comparison:
         )
 
 
+def _is_uuid(key: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", key) is not None
+
+
+def _is_whole(bits: int) -> Callable[[str], bool]:
+    def is_one(key: str) -> bool:
+        return (
+            re.fullmatch(r"-?[0-9]{1,19}", key) is not None and -(1 << bits - 1) <= int(key) < 1 << bits - 1
+        )
+
+    return is_one
+
+
 _ARRAYS = {"uuid": "uuid[]", "int2": "int2[]", "int4": "int4[]", "int8": "int8[]"}
+_TYPED_KEYS = {"uuid": _is_uuid, "int2": _is_whole(16), "int4": _is_whole(32), "int8": _is_whole(64)}
 
 
 @runtime_checkable

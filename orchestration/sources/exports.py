@@ -20,7 +20,7 @@ import pyarrow as pa
 from orchestration.settings import Scales
 from orchestration.sources.archive import Archive
 from orchestration.sources.json_lines import Gathering
-from orchestration.sources.landing import Landing, Mark, Piece
+from orchestration.sources.landing import Landing, Mark, Piece, readable
 from orchestration.sources.protocol import CANONICAL, Batch, Entity, Reading, Reject, Watermarks
 
 _DAY_S = 86_400
@@ -132,16 +132,17 @@ class ExportReader:
 
     def _rated(self, entity: Entity, new: Mapping[Path, Mark], ratings: _Ratings) -> Generator[Batch]:
         every = sorted({*self.paths, *self._others()})
-        since = max(path.stat().st_mtime for path in new) - self._reread_s
-        read = [path for path in every if self._rates(path) or path in new or path.stat().st_mtime >= since]
+        since = max(_written_at(path) for path in new) - self._reread_s
+        read = [path for path in every if self._rates(path) or path in new or _written_at(path) >= since]
         logs = [path for path in read if not self._rates(path)]
         for path in read:
             self._gather(path, ratings, new=path in new)
         if ratings.has_traces:
             for path in logs:
-                for use in self._events(path):
-                    if isinstance(use, Use):
-                        ratings.see(use, new=path in new)
+                with readable(path):
+                    for use in self._events(path):
+                        if isinstance(use, Use):
+                            ratings.see(use, new=path in new)
         for path in logs:
             if path not in new:
                 for batch in self._landing.batches(path, entity, {}, self._pieces(path, ratings, new=False)):
@@ -158,11 +159,12 @@ class ExportReader:
 
     def _gather(self, path: Path, ratings: _Ratings, *, new: bool) -> None:
         name = self._landing.name(path)
-        for rated in self._events(path):
-            if isinstance(rated, Rated) and rated.name in self._scales:
-                rating = on_scale(rated.value, self._scales[rated.name])
-                if isinstance(rating, float):
-                    ratings.add(rated, rating, place=f"{name}:{rated.number}", new=new)
+        with readable(path):
+            for rated in self._events(path):
+                if isinstance(rated, Rated) and rated.name in self._scales:
+                    rating = on_scale(rated.value, self._scales[rated.name])
+                    if isinstance(rating, float):
+                        ratings.add(rated, rating, place=f"{name}:{rated.number}", new=new)
 
     def _pieces(self, path: Path, ratings: _Ratings | None, *, new: bool) -> Iterator[Piece]:
         """A file's rows with their ratings; of one loaded before just those whose rating is new."""
@@ -189,6 +191,11 @@ class ExportReader:
             if gathering.full:
                 yield gathering.take()
         yield gathering.take()
+
+
+def _written_at(path: Path) -> float:
+    with readable(path):
+        return path.stat().st_mtime
 
 
 def on_scale(value: Any, scale: tuple[float, float]) -> float | str:

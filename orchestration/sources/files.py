@@ -250,7 +250,7 @@ class FilesReader:
             if note:
                 log.info("%s: %s", name, note)
             for batch in self._landing.batches(path, entity, mark, self._pieces(path)):
-                yield replace(batch, note=note)
+                yield replace(batch, note=note, partial=batch.partial or self._landing.left_some)
 
     def to_put_away(self) -> list[tuple[Path, str]]:
         """The files that were read to their end and go to the archive, with their names."""

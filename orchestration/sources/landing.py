@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -48,8 +48,9 @@ class Landing:
 
     ``path`` (a folder, a file or a glob) is relative to ``base``; ``files`` stand for those that it names.
     In a folder just the files that are ``accepted`` count. With an ``archive`` (a folder) files are there
-    to be put away, and count once nobody wrote to them for ``settle_seconds``. Raises :class:`PrismError`
-    where there is no such file or folder.
+    to be put away, and count once nobody wrote to them for ``settle_seconds``; so do those of which the
+    system can't tell whether somebody writes. Raises :class:`PrismError` where there is no such file or
+    folder.
     """
 
     def __init__(
@@ -66,14 +67,17 @@ class Landing:
         self._base = base
         self._where = where
         self._accepted = accepted
+        self._settle_seconds = settle_seconds
         self._pattern = base / Path(path).expanduser()
         self.named = files is not None
+        # whether some file was not complete, or could not be read
+        self.left_some = False
         # files that were read to their end, and how large and old they were then
         self.read: dict[Path, tuple[int, int]] = {}
         self.archive: Archive | None = None
         if archive is not None:
             folder = (base / Path(archive).expanduser()).resolve()
-            self.archive = Archive(folder, self._folder().resolve(), settle_seconds=settle_seconds)
+            self.archive = Archive(folder, self._folder().resolve())
         self._root, self.paths = self._find() if files is None else self._given(files)
 
     def _folder(self) -> Path:
@@ -85,7 +89,7 @@ class Landing:
 
     def _find(self) -> tuple[Path, list[Path]]:
         root, found = self._candidates()
-        ready = [path for path in sorted(found) if self.is_ready(path)]
+        ready = [path for path in sorted(found) if self._is_ready(path)]
         if not ready and self.archive is None:
             log.warning("%s: no file to load at %s", self._where, self._pattern)
         return root, ready
@@ -114,18 +118,31 @@ class Landing:
             )
         return root, found
 
-    def is_ready(self, path: Path) -> bool:
+    def _is_ready(self, path: Path) -> bool:
         """Whether a file is one to load, and complete as far as can be told."""
-        if not path.is_file() or path.name.startswith(".") or path.name.endswith(_UNFINISHED):
+        if path.name.startswith(".") or path.name.endswith(_UNFINISHED):
             return False
-        with _readable(path):
-            if octets.is_being_written(path):
-                log.warning("%s is still being written; it is left for the next load", self.name(path))
+        try:
+            if not path.is_file():
                 return False
-            if self.archive is not None and not self.archive.is_settled(path):
-                log.warning("%s was just written to; it is left for the next load", self.name(path))
-                return False
-        return True
+            reason = self._why_left(path)
+        except OSError as error:
+            reason = f"can't be read ({error.strerror}): the account that prism runs as needs the right to"
+        if reason:
+            self.left_some = True
+            log.warning("%s %s; it is left for the next load", self.name(path), reason)
+        return not reason
+
+    def _why_left(self, path: Path) -> str:
+        """Why a file is not taken yet; empty where nothing is against it."""
+        is_written = octets.is_being_written(path)
+        if is_written:
+            return "is still being written"
+        # of a writer elsewhere, or of another account, nothing else can be seen
+        waits = self.archive is not None or is_written is None
+        if waits and time.time() - path.stat().st_mtime < self._settle_seconds:
+            return "was just written to"
+        return ""
 
     def _given(self, files: Sequence[Path]) -> tuple[Path, list[Path]]:
         root = self._pattern
@@ -134,7 +151,9 @@ class Landing:
         for path in files:
             if not path.is_file():
                 raise PrismError("there is no such file", where=str(path))
-            if octets.is_being_written(path):
+            with readable(path):
+                is_written = octets.is_being_written(path)
+            if is_written:
                 raise PrismError(
                     "this file is still being written",
                     where=str(path),
@@ -149,7 +168,7 @@ class Landing:
         of a file that is new has no digest yet: it is taken while the file is read.
         """
         last = watermarks.get(self.name(path), {})
-        with _readable(path):
+        with readable(path):
             stamp = _stamp_to_trust(path)
             if not self.named and last.get("read_as") == read_as and stamp and last.get("stamp") == stamp:
                 return None
@@ -198,7 +217,7 @@ class Landing:
     def batches(self, path: Path, entity: Entity, mark: Mark, pieces: Iterable[Piece]) -> Generator[Batch]:
         """A file's rows; the last batch keeps the file's mark, unless it changed meanwhile."""
         name = self.name(path)
-        with _readable(path), ThreadPoolExecutor(max_workers=1) as aside:
+        with readable(path), ThreadPoolExecutor(max_workers=1) as aside:
             before = _stamp(path)
             digest = aside.submit(octets.digest, path) if mark and "sha256" not in mark else None
             assembly = Assembly(entity, name)
@@ -214,7 +233,7 @@ class Landing:
                 whole = before == _stamp(path)
         if not whole:
             log.warning("%s changed while it was read; it is read again with the next load", name)
-        yield assembly.take(mark if whole else None)
+        yield replace(assembly.take(mark if whole else None), partial=not whole)
         if whole:
             self.read[path] = before
 
@@ -224,7 +243,7 @@ class Landing:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
     """What the system says against reading a file, as a message of ours."""
     try:
         yield

@@ -93,16 +93,17 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def is_being_written(path: Path) -> bool:
-    """Whether another process has the file open for writing, as far as the system can tell.
+def is_being_written(path: Path) -> bool | None:
+    """Whether another process has the file open for writing; null where the system can't tell.
 
-    Linux grants a read lease only on a file that nobody writes. Elsewhere, and on file systems without
-    leases, the answer is no.
+    Linux grants a read lease only on a file that nobody writes, and only to its owner. Elsewhere, and on
+    file systems without leases, there is nothing to ask. Raises :class:`OSError` for a file that may not be
+    read.
     """
-    if not hasattr(fcntl, "F_SETLEASE"):
-        return False
     descriptor = os.open(path, os.O_RDONLY)
     try:
+        if not hasattr(fcntl, "F_SETLEASE"):
+            return None
         # a writer that comes just then is told by a signal: by one that does no harm
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
@@ -110,7 +111,7 @@ def is_being_written(path: Path) -> bool:
     except BlockingIOError:
         return True
     except OSError:
-        return False
+        return None
     finally:
         os.close(descriptor)
     return False

@@ -146,7 +146,8 @@ class Batch:
     ``columns`` are text (``binary`` where it may not be UTF-8) or whatever type the source has; all are
     as long as ``rows``, which holds each row's line or key. ``rejects`` are what could not be read.
     ``watermark`` is what the source wants to be told next time, once this batch is loaded. ``note`` is
-    what there is to say of the place that is no fault.
+    what there is to say of the place that is no fault. ``partial`` says that the entity has more, here or
+    elsewhere, than could be read this time.
     """
 
     entity: Entity
@@ -156,6 +157,7 @@ class Batch:
     rejects: Sequence[Reject] = ()
     watermark: Mapping[str, Any] | None = None
     note: str | None = None
+    partial: bool = False
 
     @property
     def rows_read(self) -> int:
@@ -213,18 +215,21 @@ class Assembly:
         columns: dict[str, pa.Array] = {}
         if self.pieces:
             for name in self.pieces[0]:
-                parts = [piece[name] for piece in self.pieces]
-                if len({part.type for part in parts}) > 1:  # one piece was not UTF-8
-                    parts = [part.cast(pa.binary()) for part in parts]
-                columns[name] = pa.concat_arrays(parts)
+                columns[name] = _joined([piece[name] for piece in self.pieces])
         batch = Batch(
             entity=self.entity,
             place=self.place,
             columns=columns,
-            rows=pa.concat_arrays(self.rows) if self.rows else pa.array([], pa.int64()),
+            rows=_joined(self.rows) if self.rows else pa.array([], pa.int64()),
             rejects=tuple(self.rejects),
             watermark=watermark,
         )
         self.pieces, self.rows, self.rejects = [], [], []
         self.row_count = self.byte_count = 0
         return batch
+
+
+def _joined(parts: Sequence[pa.Array]) -> pa.Array:
+    if len({part.type for part in parts}) > 1:  # one piece was not UTF-8
+        parts = [part.cast(pa.binary()) for part in parts]
+    return pa.concat_arrays(parts)

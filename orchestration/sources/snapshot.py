@@ -14,6 +14,8 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 from psycopg import sql
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
 
 from orchestration.database import connect
 from orchestration.errors import PrismError
@@ -41,14 +43,26 @@ def open_snapshot(url: str, *, setting: str, where: str) -> Iterator[Snapshot]:
     with connect(url, setting=setting) as connection:
         connection.execute("set transaction isolation level repeatable read, read only")
         connection.execute("set local row_security = off")
+        # SQL_ASCII is no encoding: what it holds is handed over as it is, and judged value by value
+        plain = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
+        connection.execute(f"set local client_encoding = '{'SQL_ASCII' if plain else 'UTF8'}'")
         connection.execute("set local timezone = 'UTC'")
         connection.execute("set local datestyle = 'ISO'")
         connection.execute("set local extra_float_digits = 1")
         connection.execute("set local statement_timeout = 0")
         connection.execute("set local idle_in_transaction_session_timeout = 0")
+        for type_ in ("text", "varchar", "name"):
+            connection.adapters.register_loader(type_, _AnyText)
         yield Snapshot(connection, where)
         if not connection.closed:
             connection.rollback()
+
+
+class _AnyText(Loader):
+    """Text of SQL_ASCII may hold any bytes; what of it is not UTF-8 was not loaded, and is no key here."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode("utf-8", "replace")
 
 
 class Snapshot:
@@ -76,6 +90,11 @@ class Snapshot:
             str(name): TableColumn(str(type_), bool(is_array), bool(not_null))
             for name, type_, is_array, not_null in rows
         }
+
+    @property
+    def is_translated(self) -> bool:
+        """Whether texts have other bytes in the database than here."""
+        return self._connection.info.parameter_status("server_encoding") not in ("UTF8", "SQL_ASCII")
 
     def may_read(self, schema: str, table: str) -> bool:
         """Whether there is such a table and the role may select from it."""
@@ -218,7 +237,8 @@ def _moved(mark: Mapping[str, Any] | None, batch: Batch) -> Mapping[str, Any] | 
     order = batch.columns.get(_ORDER)
     last = None
     if order is not None and order.null_count < len(order):
-        last = order.drop_null()[-1].as_py()  # the rows come in this order
+        instants = order.cast(pa.string())  # bytes, where another column was not UTF-8
+        last = instants.drop_null()[-1].as_py()  # the rows come in this order
     if last is None or (
         mark is not None and datetime.fromisoformat(last) <= datetime.fromisoformat(str(mark["read_to"]))
     ):

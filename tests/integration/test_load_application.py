@@ -17,6 +17,7 @@ from psycopg import sql
 from orchestration.errors import PrismError
 from orchestration.library.application import create_tables
 from orchestration.loading.load import BatchResult, Progress, load_source
+from orchestration.postgres import EmbeddedServer
 from orchestration.settings import ApplicationSource, Config, Settings
 from orchestration.warehouse import Warehouse
 
@@ -136,6 +137,24 @@ def test_what_was_typed_is_read_only_where_the_settings_say_so(app: Application)
     app.privacy = {"prompt_texts": "full"}
     app.load()
     assert app.run("select user_prompt from raw.prompt_texts") == [('a "quoted",\nline',)]
+
+
+def test_what_was_typed_and_is_emptied_there_goes_here(app: Application) -> None:
+    app.use(model="both", user_prompt="typed", enhanced_prompt="better")
+    app.use(model="one", user_prompt="typed", enhanced_prompt="better")
+    app.use(model="kept", user_prompt="typed")
+    app.privacy = {"prompt_texts": "full"}
+    app.load()
+    app.run("update prompt_usage set user_prompt = null where model <> 'kept'")
+    app.run("update prompt_usage set enhanced_prompt = null where model = 'both'")
+    # what is older than what was loaded empties nothing
+    app.run("update raw.prompt_usage set updated_at = now() + interval '1 hour' where model = 'kept'")
+    app.run("update prompt_usage set user_prompt = null where model = 'kept'")
+    app.load(compare_days=0)
+    assert app.run(
+        "select model, user_prompt, enhanced_prompt from raw.prompt_texts "
+        "inner join raw.prompt_usage using (source, usage_id) order by 1"
+    ) == [("kept", "typed", None), ("one", None, "better")]
 
 
 def test_the_same_again_changes_nothing(app: Application) -> None:
@@ -337,6 +356,44 @@ def test_a_row_that_is_rejected_night_after_night_stands_in_quarantine_once(app:
         app.load()
     query = "select field, count(*) from raw.rejected_rows where resolved_at is null group by 1 order by 1"
     assert app.run(query) == [("model", 1), (None, 1)]
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_in_another_encoding_is_loaded_and_agrees(
+    app: Application, server: EmbeddedServer, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.sources.csv_text._BLOCK", 60)  # some pieces are UTF-8, some are not
+    name = f"in_{encoding.lower()}"
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("create database {} encoding {} locale 'C' template template0").format(
+                sql.Identifier(name), sql.Literal(encoding)
+            )
+        )
+    with psycopg.connect(server.url(name)) as connection:
+        connection.execute("set client_encoding = 'UTF8'")
+        connection.execute("create schema app create table prompts (id text, name text)")
+        connection.execute("create table app.prompt_usage (id text, prompt_id text, created_at timestamptz)")
+        connection.execute("insert into app.prompts values ('café', 'crème')")
+        connection.execute(
+            "insert into app.prompt_usage select 'é' || n, 'café', now() - n * interval '1 minute' "
+            "from generate_series(0, 9) as n"
+        )
+        if encoding == "SQL_ASCII":  # which may hold bytes that are no text
+            connection.execute(
+                "insert into app.prompt_usage values "
+                "(convert_from('\\xe9', 'SQL_ASCII'), convert_from('\\x636166e9', 'SQL_ASCII'), now())"
+            )
+    url = server.url(name)
+    results = [result for result in app.load(url=url) if result.entity == "usage"]
+    assert sum(result.inserted for result in results) == 10
+    refused = app.run("select distinct reason from raw.rejected_rows where field is null")
+    assert refused == ([("usage_id: not UTF-8",)] if encoding == "SQL_ASCII" else [])
+    assert app.kept("usage_id, prompt_key") == [(f"é{n}", "café") for n in range(9, -1, -1)]
+    assert app.run("select prompt_id, name from raw.prompts") == [("café", "crème")]
+    if encoding == "LATIN1":
+        assert app.run("select bool_and(agrees), count(differed_at) from raw.reconciliations") == [(True, 0)]
+    assert sum(result.inserted + result.updated for result in app.load(url=url)) == 0
 
 
 # -- what writes while it is read
@@ -586,6 +643,20 @@ def test_a_use_whose_time_was_changed_is_moved_and_not_deleted(app: Application,
     app.run("update prompt_usage set created_at = %s where model = 'm3'", [at])
     assert uses_of(app.load()) == {"updated": 4}
     assert app.run("select distinct used_at from raw.prompt_usage where model = 'm3'") == [(at,)]
+    assert app.run("select bool_and(agrees) from raw.reconciliations") == [(True,)]
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_keys_that_were_renumbered_are_other_uses(app: Application, back: bool) -> None:
+    if back:
+        app.run("alter table prompt_usage drop column id cascade, add column id bigserial primary key")
+    many_uses(app)
+    new = "uuid default gen_random_uuid()" if back else "bigserial"
+    app.run(f"alter table prompt_usage drop column id cascade, add column id {new} primary key")
+    with pytest.raises(PrismError, match=r"36 of the last \d+ uses loaded are not there any more"):
+        app.load()
+    app.load(accept_deletions=True)
+    assert app.run("select count(*), count(deleted_at) from raw.prompt_usage") == [(72, 36)]
     assert app.run("select bool_and(agrees) from raw.reconciliations") == [(True,)]
 
 

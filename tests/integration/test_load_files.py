@@ -559,6 +559,17 @@ def test_a_library_row_that_cannot_be_read_is_not_taken_for_a_deleted_one(librar
     assert (result.rejected, result.deleted, result.unchanged) == (1, 0, 1)
 
 
+def test_a_file_of_a_library_that_is_still_being_written_deletes_nothing(library: House) -> None:
+    library.write(prompts("A,one,active"))
+    library.write(prompts("B,two,active"), name="b.csv")
+    library.load()
+    with (library.folder / "b.csv").open("a"):
+        (result,) = library.load()
+        assert (result.deleted, result.unchanged) == (0, 1)
+    (library.folder / "b.csv").unlink()
+    assert [result.deleted for result in library.load()] == [1]
+
+
 def test_a_number_that_a_name_has_already_is_passed_over(library: House) -> None:
     library.write(prompts("A,1,active", "A,2,active", "A (2),3,active", "A,4,active"))
     library.load()

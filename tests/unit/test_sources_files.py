@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import gzip
 import hashlib
 import json
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -70,6 +73,55 @@ def test_a_file_that_is_still_being_written_is_left(tmp_path: Path) -> None:
             read(source("*.csv"), tmp_path, files=[tmp_path / "a.csv"])
         file.write(",2025-01-02\n")
     assert values(read(source("*.csv"), tmp_path), "usage_id") == ["1", "2"]
+
+
+def test_where_the_system_can_not_tell_a_file_rests_for_a_while_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fcntl.fcntl
+
+    def of_another_account(descriptor: int, command: int, argument: int = 0) -> int:
+        """Leases as they are granted to an account that does not own the file: not at all."""
+        if command == fcntl.F_SETLEASE:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(descriptor, command, argument)
+
+    monkeypatch.setattr("orchestration.sources.octets.fcntl.fcntl", of_another_account)
+    path = tmp_path / "a.csv"
+    path.write_text("id,prompt,at\n1,p,2025-01-01\n2,p")
+    assert octets.is_being_written(path) is None
+    assert read(source("*.csv"), tmp_path) == []
+    path.write_text("id,prompt,at\n1,p,2025-01-01\n2,p,2025-01-02\n")
+    os.utime(path, (time.time() - 11,) * 2)
+    assert values(read(source("*.csv"), tmp_path), "usage_id") == ["1", "2"]
+
+
+def unreadable(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """The file as one that another account keeps for itself; whoever runs the tests may read anything."""
+    real = os.open
+
+    def refused(name: Path, *arguments: int) -> int:
+        if name == path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(name))
+        return real(name, *arguments)
+
+    monkeypatch.setattr("orchestration.sources.octets.os.open", refused)
+
+
+@pytest.mark.parametrize("archive", [None, "done"])
+def test_a_file_that_may_not_be_read_is_left_and_said_so_and_the_others_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, archive: str | None
+) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.csv").write_text(f"id,prompt,at\n{name},p,2025-01-01\n")
+    unreadable(monkeypatch, tmp_path / "b.csv")
+    settings = source("*.csv", archive=archive, settle_seconds=0)
+    batches = read(settings, tmp_path)
+    assert values(batches, "usage_id") == ["a", "c"]
+    assert all(batch.partial for batch in batches)
+    assert "b.csv can't be read (Permission denied)" in caplog.text
+    with pytest.raises(PrismError, match=r"this file can't be read: Permission denied"):
+        read(settings, tmp_path, files=[tmp_path / "b.csv"])
 
 
 def test_a_missing_required_column_stops_before_any_row_of_any_file(tmp_path: Path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestration.errors import PrismError
 from tests.gateways import Export, accounted, anything, junk, lines, rejects, rows_of
 
 SOURCE = "{name: spans, type: opentelemetry, path: in, ratings: {helpful: [0, 1], stars: [1, 5]}}"
@@ -240,6 +243,16 @@ def test_an_evaluation_that_comes_too_late_is_told(export: Export, tmp_path: Pat
 
 
 # -- what is damaged
+
+
+def test_a_file_whose_reading_fails_is_one_clear_error(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, spans(span("1")), logs(evaluation("stars", 2, spanId="1")))
+    failing = Mock(side_effect=PermissionError(errno.EACCES, "Permission denied"))
+    monkeypatch.setattr("orchestration.sources.opentelemetry.octets.chunks", failing)
+    with pytest.raises(PrismError, match="this file can't be read: Permission denied"):
+        export.read()
 
 
 def test_what_is_no_span_costs_itself_alone(export: Export, tmp_path: Path) -> None:
