@@ -28,7 +28,7 @@ from orchestration.commands.retain import retain
 from orchestration.commands.send import send
 from orchestration.commands.shared import DateOption, Progress, settings_here
 from orchestration.commands.ui import ui
-from orchestration.errors import PrismError
+from orchestration.errors import PrismError, last_guard
 
 app = typer.Typer(
     name="prism",
@@ -222,19 +222,20 @@ def load(
         progress = Progress()
         try:
             lines: list[object] = []
-            if retry_rejected:
-                retried = retry(house, one, settings, progress=progress.count(one.name))
-                failures += retried.failures
-                lines += [*retried.results, retried]
-            else:
-                lines += load_source(
-                    house,
-                    one,
-                    settings,
-                    files=[file.resolve()] if file else None,
-                    progress=progress.count(one.name),
-                    accept_deletions=accept_deletions,
-                )
+            with last_guard(f"source {one.name}"):
+                if retry_rejected:
+                    retried = retry(house, one, settings, progress=progress.count(one.name))
+                    failures += retried.failures
+                    lines += [*retried.results, retried]
+                else:
+                    lines += load_source(
+                        house,
+                        one,
+                        settings,
+                        files=[file.resolve()] if file else None,
+                        progress=progress.count(one.name),
+                        accept_deletions=accept_deletions,
+                    )
         except PrismError as error:
             failures.append(str(error))
             continue

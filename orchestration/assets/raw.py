@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import dagster as dg
 
 from orchestration import metadata
-from orchestration.errors import PrismError
+from orchestration.errors import PrismError, last_guard
 from orchestration.loading.load import BatchResult, load_source
 from orchestration.resources import Prism
 from orchestration.settings import Settings, Source
@@ -61,7 +61,8 @@ def load_assets(settings: Settings) -> dg.AssetsDefinition:
         failures: dict[str, str] = {}
         for source in sources:
             try:
-                results += load_source(prism.loader, source, prism.settings)
+                with last_guard(f"source {source.name}"):
+                    results += load_source(prism.loader, source, prism.settings)
             except PrismError as error:
                 # the other sources go on; the night ends red all the same, by this source's check
                 context.log.error(str(error))

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from orchestration.loading import values
 from orchestration.loading.redact import redacted
 from orchestration.sources.protocol import CANONICAL, Batch, Entity, Kind, Reading
+from orchestration.sources.typed import python_values
 
 _AHEAD = timedelta(hours=24)
 _VALUE_SHOWN = 200  # characters of a rejected value
@@ -273,7 +274,7 @@ def _values(batch: Batch, rows: np.ndarray, field: str, reason: str, *, private:
         payloads = pa.nulls(len(rows), pa.string())
     else:
         kind = CANONICAL[batch.entity][field].kind
-        shown = [None if value is None else _shown(value, kind) for value in taken.to_pylist()]
+        shown = [None if value is None else _shown(value, kind) for value in python_values(taken)]
         payloads = pa.array(shown, pa.string())
     return _rejects(_locations(batch, rows), field, reason, payloads)
 
@@ -283,7 +284,7 @@ def _whole_rows(batch: Batch, rows: np.ndarray, reason: str) -> pa.Table:
     shown = [
         name for name, known in CANONICAL[batch.entity].items() if name in batch.columns and not known.private
     ]
-    taken = {name: batch.columns[name].take(pa.array(rows, pa.int64())).to_pylist() for name in shown}
+    taken = {name: python_values(batch.columns[name].take(pa.array(rows, pa.int64()))) for name in shown}
     payloads = [
         json.dumps(
             {

@@ -20,6 +20,9 @@ import pyarrow.compute as pc
 from orchestration.sources.protocol import Reading
 
 INSTANT = pa.timestamp("us", "UTC")
+# No computer's clock tells an earlier time: 0001-01-01, 1900-01-01 and the like are how programs write none.
+# And data_quality has a row for every day from a source's first use on.
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_KEY = 1000  # bytes: it must fit an index, and no key that means something is longer
 # Above these a value is a fault of its source, and one would spoil every sum.
 MOST_TOKENS = 10**12
@@ -27,6 +30,8 @@ LONGEST_MS = 366 * 86_400_000.0
 MOST_COST = 10**9
 _UNITS_IN_MS = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_TOO_EARLY = "before 1970"
+_TOO_LATE = "more than 24 hours ahead of the clock"
 _TRUE = ("1", "1.0", "true", "t", "yes", "y", "ok")
 _FALSE = ("0", "0.0", "false", "f", "no", "n", "error")
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
@@ -100,10 +105,16 @@ def as_list(array: pa.Array) -> Column:
     """Words as a PostgreSQL array literal, from JSON or from text with commas. Only libraries have them."""
     column = as_text(array)
     literals: list[str | None] = []
-    for text in column.values.to_pylist():
-        words = None if text is None else _words(text)
-        literals.append(None if words is None else "{" + ",".join(map(_quoted, words)) + "}")
+    cut: list[int] = []
+    for row, text in enumerate(column.values.to_pylist()):
+        words = [] if text is None else _words(text)
+        kept = [word for word in words if "\x00" not in word]
+        if len(kept) < len(words):
+            cut.append(row)
+        literals.append(None if text is None else "{" + ",".join(map(_quoted, kept)) + "}")
     column.values = pa.array(literals, pa.string())
+    if cut:
+        column.notes.append((np.array(cut), "a NUL character in a word of it, which is left out"))
     return column
 
 
@@ -171,9 +182,9 @@ def as_boolean(array: pa.Array) -> Column:
 
 
 def as_time(array: pa.Array, reading: Reading, *, latest: datetime) -> Column:
-    """An instant, no later than ``latest``. Times without a zone are in the reading's."""
+    """An instant from 1970 on, no later than ``latest``. Times without a zone are in the reading's."""
     if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
-        column = _typed_time(array, reading)
+        column = _typed_time(array, reading, latest)
     elif reading.unit is not None:
         column = _time_of_number(array, reading)
     elif pa.types.is_string(array.type) or pa.types.is_binary(array.type):
@@ -181,9 +192,8 @@ def as_time(array: pa.Array, reading: Reading, *, latest: datetime) -> Column:
     else:
         column = Column(pa.nulls(len(array), INSTANT))
         column.reject(pc.is_valid(array), "a number without a `unit:`, not a time")
-    column.reject(
-        pc.greater(column.values, pa.scalar(latest, INSTANT)), "more than 24 hours ahead of the clock"
-    )
+    column.reject(pc.less(column.values, pa.scalar(EARLIEST, INSTANT)), _TOO_EARLY)
+    column.reject(pc.greater(column.values, pa.scalar(latest, INSTANT)), _TOO_LATE)
     return column
 
 
@@ -193,12 +203,12 @@ def as_time(array: pa.Array, reading: Reading, *, latest: datetime) -> Column:
 def _words(text: str) -> list[str]:
     try:
         content = json.loads(text)
-    except ValueError:
-        content = text.split(",")
-    if not isinstance(content, list):
-        content = [content]
-    words = [word if isinstance(word, str) else json.dumps(word) for word in content if word is not None]
-    return [word.strip() for word in words if word.strip() and "\x00" not in word]
+        if not isinstance(content, list):
+            content = [content]
+        words = [word if isinstance(word, str) else json.dumps(word) for word in content if word is not None]
+    except (ValueError, RecursionError):  # no JSON, or none that anybody means
+        words = text.split(",")
+    return [word.strip() for word in words if word.strip()]
 
 
 def _quoted(word: str) -> str:
@@ -305,10 +315,23 @@ def _in_zone(local: datetime, zone: ZoneInfo) -> tuple[datetime, bool]:
     return before, before != after
 
 
-def _typed_time(array: pa.Array, reading: Reading) -> Column:
-    if pa.types.is_timestamp(array.type) and array.type.tz is not None:
-        return Column(array.cast(INSTANT, safe=False))
-    return _localized(array, reading)
+def _typed_time(array: pa.Array, reading: Reading, latest: datetime) -> Column:
+    type_ = array.type
+    if pa.types.is_date32(type_):
+        since_1970, per_day = array.cast(pa.int32()).cast(pa.int64()), 1
+    else:
+        unit = "ms" if pa.types.is_date64(type_) else type_.unit
+        since_1970, per_day = array.cast(pa.int64()), 86_400 * _PER_SECOND[unit]
+    # far outside, it would be another time once in microseconds; a zone moves it by a day at most
+    far = Column(array)
+    far.reject(pc.less(since_1970, -per_day), _TOO_EARLY)
+    far.reject(pc.greater(since_1970, ((latest - EARLIEST).days + 2) * per_day), _TOO_LATE)
+    if pa.types.is_timestamp(type_) and type_.tz is not None:
+        column = Column(far.values.cast(INSTANT, safe=False))
+    else:
+        column = _localized(far.values, reading)
+    column.faults += far.faults
+    return column
 
 
 def _time_of_number(array: pa.Array, reading: Reading) -> Column:

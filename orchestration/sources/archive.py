@@ -21,6 +21,13 @@ def placed(path: Path) -> Path:
     return path.parent.resolve() / path.name
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for the file system: there is no such file
+        return False
+
+
 class Archive:
     """The archive of one source. ``root`` is the folder that its files arrive in; both are resolved paths."""
 
@@ -43,7 +50,7 @@ class Archive:
 
     def has(self, path: Path) -> bool:
         """Whether a file of the landing folder was put away, loaded or failed."""
-        return any(place.is_file() for place in self._places(path))
+        return any(_is_file(place) for place in self._places(path))
 
     def _places(self, path: Path) -> list[Path]:
         return [self.place(path), self._folder / FAILED / self._inside(path)]

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from orchestration.errors import PrismError
 from orchestration.settings import ColumnMap, FilesSource
-from orchestration.sources import json_lines, octets
+from orchestration.sources import json_lines, octets, typed
 from orchestration.sources.archive import Archive
 from orchestration.sources.csv_text import CsvText, DamagedError, HeaderError
 from orchestration.sources.landing import Landing, Mark, Piece, counted, fingerprint
@@ -313,7 +313,7 @@ class FilesReader:
                     count = group.num_rows
                     rows = pa.array(np.arange(first, first + count))
                     first += count
-                    columns = {column: _plain(group.column(column)) for column in wanted}
+                    columns = {column: typed.plain(group.column(column)) for column in wanted}
                     if not wanted:
                         columns = {}
                     yield Piece(columns, rows)
@@ -407,32 +407,6 @@ class _TextKeys:
 
 def _parquet(file: IO[bytes]) -> pq.ParquetFile:
     return pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
-
-
-def _plain(array: pa.Array) -> pa.Array:
-    """A Parquet column in a type that the loader reads: no dictionaries, views or nested types.
-
-    Text that is not UTF-8, which Parquet's readers do not look at, is binary, as it is from other files.
-    """
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    type_ = array.type
-    if pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
-        array, type_ = array.cast(pa.string()), pa.string()
-    if pa.types.is_string(type_):
-        try:
-            array.validate(full=True)
-        except pa.ArrowInvalid:
-            return array.cast(pa.binary())
-    if (
-        pa.types.is_large_binary(type_)
-        or pa.types.is_binary_view(type_)
-        or pa.types.is_fixed_size_binary(type_)
-    ):
-        return array.cast(pa.binary())
-    if pa.types.is_nested(type_):
-        return json_lines.text_array(array.to_pylist())
-    return array
 
 
 def _as_bytes(array: pa.Array) -> pa.Array:

@@ -166,7 +166,7 @@ class Gathering:
     def __init__(self, place: str, columns: Sequence[str]) -> None:
         self._place = place
         self._columns = columns
-        self._values: list[Sequence[Any]] = []
+        self._values: list[Sequence[str | None]] = []
         self._numbers: list[int] = []
         self._rejects: list[Reject] = []
         self._size = 0
@@ -176,9 +176,10 @@ class Gathering:
 
     def add(self, number: int, values: Sequence[Any]) -> None:
         """One row, its values in the order of the columns."""
-        self._values.append(values)
+        texts = _texts(values)
+        self._values.append(texts)
         self._numbers.append(number)
-        self._size += sum(len(value) for value in values if isinstance(value, str))
+        self._size += sum(len(text) for text in texts if text is not None)
 
     @property
     def full(self) -> bool:
@@ -194,11 +195,15 @@ class Gathering:
 
 def text_array(values: list[Any]) -> pa.Array:
     """JSON values as text; binary where some of it has no UTF-8."""
-    texts = [value if isinstance(value, str) or value is None else word(value) for value in values]
+    texts = _texts(values)
     try:
         return pa.array(texts, pa.string())
     except UnicodeEncodeError:
         return pa.array([None if text is None else _encode(text) for text in texts], pa.binary())
+
+
+def _texts(values: Iterable[Any]) -> list[str | None]:
+    return [value if isinstance(value, str) or value is None else word(value) for value in values]
 
 
 def _encode(text: str) -> bytes:

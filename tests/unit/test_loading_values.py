@@ -122,6 +122,41 @@ def test_typed_times_with_and_without_a_zone() -> None:
     assert column.values.to_pylist() == [datetime(2024, 7, 1, 12, 0, tzinfo=UTC)]
 
 
+@pytest.mark.parametrize("word", ["0001-01-01T00:00:00Z", "0001-01-01", "1900-01-01 00:00:00", "1969-12-31"])
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Europe/Berlin"])
+def test_a_time_that_stands_for_none_is_null_and_told(word: str, zone: str) -> None:
+    """Go and .NET write 0001-01-01, SQL Server 1900-01-01; psycopg reads no day before the year 1."""
+    found, faults, _ = instants([word, "2025-01-01T00:00:00Z"], Reading(timezone=zone))
+    assert found == [None, datetime(2025, 1, 1, tzinfo=UTC)]
+    assert faults in ({0: "before 1970"}, {0: "not a time"})
+    assert instants([-1.5], Reading(unit="s"))[1] == {0: "before 1970"}
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+@pytest.mark.parametrize("value", [-(2**31), -1_000_000, 213_523_982, 2**31 - 1])
+def test_a_typed_day_that_no_clock_tells_is_none_and_never_another_day(value: int, zone: str) -> None:
+    """As microseconds 213523982 days are October 2024."""
+    days = pa.array([value, 20_000], pa.int32()).view(pa.date32())
+    reason = "before 1970" if value < 0 else "more than 24 hours ahead of the clock"
+    for array in (days, days.cast(pa.date64())):
+        column = values.as_time(array, Reading(timezone=zone), latest=LATEST)
+        assert column.values.is_valid().to_pylist() == [False, True]
+        assert told(column.faults) == {0: reason}
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("value", [-(2**63) + 1, -(2**62), 2**62, 2**63 - 1])
+def test_a_typed_time_that_no_clock_tells_is_none_and_never_another(
+    value: int, unit: Any, zone: str | None
+) -> None:
+    array = pa.array([value, None], pa.timestamp(unit, zone))
+    column = values.as_time(array, Reading(timezone="Europe/Berlin"), latest=LATEST)
+    assert column.values.to_pylist() == [None, None]
+    reason = "before 1970" if value < 0 else "more than 24 hours ahead of the clock"
+    assert told(column.faults) == {0: reason}
+
+
 def test_numbers_that_would_win_every_ranking_are_null_and_told() -> None:
     words = ["1.5", "NaN", "inf", "-Infinity", "1e400", "-3", "x", " 7 ", "1_0", None, ""]
     column = values.as_duration(pa.array(words), Reading())
@@ -202,3 +237,14 @@ def test_lists_come_as_json_or_with_commas() -> None:
         '{"q\\"z\\\\"}',
         "{}",
     ]
+
+
+def test_a_word_with_a_nul_is_left_out_of_its_list_and_told() -> None:
+    column = values.as_list(pa.array(['["a", "b\\u0000"]', '["c"]']))
+    assert column.values.to_pylist() == ['{"a"}', '{"c"}']
+    assert told(column.notes) == {0: "a NUL character in a word of it, which is left out"}
+
+
+def test_a_list_nested_beyond_reading_is_a_word() -> None:
+    deep = "[" * 100_000
+    assert values.as_list(pa.array([deep, "x"])).values.to_pylist() == ['{"' + deep + '"}', '{"x"}']

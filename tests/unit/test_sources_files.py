@@ -336,14 +336,39 @@ def test_parquet_types_are_handed_on_plain(tmp_path: Path) -> None:
             "at": pa.array([0, 1], pa.timestamp("ns")),
             "tags": pa.array([["x"], None]),
             "large": pa.array(["x", None], pa.large_string()),
+            "run": pa.array([b"0123456789abcdef", None], pa.uuid()),
+            "half": pa.array([2.5, None], pa.float16()),
+            "far": pa.array([[2**60, 0], [0]], pa.list_(pa.timestamp("us"))),
         }
     )
     pq.write_table(table, tmp_path / "a.parquet")
-    columns = {**COLUMNS, "model": "large", "error_type": "tags"}
+    columns = {
+        **COLUMNS,
+        "model": "large",
+        "error_type": "tags",
+        "session_id": {"from": "run", "default": "none"},
+        "agent_key": "half",
+        "enhanced_prompt": "far",
+    }
     batches = read(source("a.parquet", columns=columns), tmp_path)
     assert values(batches, "prompt_key") == ["a", "b"]
     assert values(batches, "error_type") == ['["x"]', None]
     assert values(batches, "model") == ["x", None]
+    assert values(batches, "session_id") == ["30313233-3435-3637-3839-616263646566", "none"]
+    assert values(batches, "agent_key") == [2.5, None]
+    # a time that Python has none for is the number that it is stored as, and costs no other its form
+    assert values(batches, "enhanced_prompt") == ["[1152921504606846976, 0]", '["1970-01-01 00:00:00"]']
+
+
+def test_a_bad_text_in_a_list_of_parquet_costs_no_other_value(tmp_path: Path) -> None:
+    words = pa.array([b"caf\xe9", b"plain"]).view(pa.string())
+    tags = pa.ListArray.from_arrays([0, 1, 2], words)
+    pq.write_table(
+        pa.table({"id": ["1", "2"], "at": ["2025-01-01"] * 2, "prompt": tags}), tmp_path / "a.parquet"
+    )
+    batches = read(source("a.parquet"), tmp_path)
+    assert rejects(batches) == []
+    assert values(batches, "prompt_key") == ["[\"b'caf\\\\xe9'\"]", '["plain"]']
 
 
 def test_a_large_file_is_cut_into_batches_and_only_the_last_marks_it_as_loaded(

@@ -75,3 +75,14 @@ def test_an_array_whose_element_never_ends_is_given_up(monkeypatch: pytest.Monke
     assert number == 1
     assert isinstance(reason, str)
     assert reason.startswith("not JSON from here on")
+
+
+@pytest.mark.parametrize("value", ["x" * 5_000_000, {"a": "x" * 5_000_000}, ["x" * 5_000_000]])
+def test_a_piece_is_full_by_the_size_of_its_values_whatever_they_are(value: Any) -> None:
+    gathering = json_lines.Gathering("a.jsonl", ["text"])
+    gathering.add(1, [value])
+    assert not gathering.full
+    gathering.add(2, [value])
+    assert gathering.full
+    assert len(gathering.take().columns["text"]) == 2
+    assert not gathering.full

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 
 from orchestration.errors import PrismError
 from orchestration.loading.validate import Checked
+from orchestration.sources.archive import ArchivingReader
+from orchestration.sources.open import open_source
 from tests.gateways import Export, accounted, junk, lines, rejects, rows_of
 
 SOURCE = "{name: traces, type: langfuse, path: in, ratings: {stars: [1, 10], liked: [0, 1]}}"
@@ -233,6 +235,17 @@ def test_a_manifest_that_climbs_leads_nowhere(export: Export, bucket: Bucket, tm
     files = ["../../scores/x.jsonl", "/etc/passwd", "observations/..", 7, {"key": None}, {}]
     bucket.put("manifests", "a.json", json.dumps({"files": files}).encode())
     assert export.read() == []
+
+
+def test_a_manifest_that_names_what_no_file_can_be_called_waits(tmp_path: Path, bucket: Bucket) -> None:
+    export = Export(tmp_path, SOURCE[:-1] + ", archive: done, settle_seconds: 0}")
+    (tmp_path / "done" / "p1" / "observations").mkdir(parents=True)
+    bucket.manifest("a", f"observations/{'x' * 300}.jsonl")
+    source = export.settings.config.sources[0]
+    with open_source(source, export.settings, "postgresql://nowhere.example.com/").reader() as reader:
+        assert isinstance(reader, ArchivingReader)
+        assert list(reader.batches("usage", {})) == []
+        assert reader.to_put_away() == []
 
 
 def test_a_folder_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
