@@ -150,6 +150,7 @@ class _Load:
         self._prices = source.prices
         self._timezone = settings.config.timezone
         self._progress = progress
+        self._rating: set[str] = set()  # the places that hold ratings, which are no rows
         privacy = settings.config.privacy
         keys = settings.hmac_keys()
         key_ids = [key_id(key) for key in keys]
@@ -175,11 +176,11 @@ class _Load:
         self._uses(reader, batches)
 
     def put_away(self, reader: ArchivingReader, archive: Archive) -> None:
-        """Loaded files into the archive, those of which no row could be loaded beside it with the reason."""
+        """Loaded files into the archive, those that gave neither row nor rating beside it with the reason."""
         for path, name in reader.to_put_away():
             batches = [result for result in self.results if result.location == name]
             read = sum(result.rows_read for result in batches)
-            if read and read == sum(result.rejected for result in batches):
+            if read and read == sum(result.rejected for result in batches) and name not in self._rating:
                 ids = [result.batch_id for result in batches]
                 reasons = self._session.run(
                     lambda connection, ids=ids: merge.refuse_file(connection, ids)  # type: ignore[misc]
@@ -293,6 +294,8 @@ class _Load:
         batch = next(batches, None)
         if batch is None:
             return None
+        if batch.rates:
+            self._rating.add(batch.place)
         checked = check(batch, reader.readings, self._rules)
         if self._prices:
             from orchestration.loading.prices import priced  # noqa: PLC0415 - slow, and not always needed

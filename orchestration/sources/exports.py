@@ -11,7 +11,7 @@ import math
 import sqlite3
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,22 @@ from orchestration.sources.landing import Landing, Mark, Piece, readable
 from orchestration.sources.protocol import CANONICAL, Batch, Entity, Reading, Reject, Watermarks
 
 _DAY_S = 86_400
+_UNMATCHED_TOLD = 10_000
 _COLUMNS = tuple(CANONICAL["usage"])
 
 
 @dataclass(frozen=True)
 class Use:
-    """One call: canonical columns, and what ratings may name it by, itself and the trace it is part of."""
+    """One call: canonical columns, and what ratings may name it by, itself and the trace it is part of.
+
+    ``began`` is when, in seconds since 1970, where that is known: no file from before then rates it.
+    """
 
     number: int
     values: Mapping[str, Any]
     names: Sequence[str] = ()
     trace: str | None = None
+    began: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,9 @@ class ExportReader:
     ``events`` reads one file, ``paths`` of the landing's are read, ``others`` lie beside them where files
     were named, or in the archive. ``rates`` tells the files that hold ratings and no uses: they are small,
     and read each time that there is something new. Of the others those of the last ``reread_days`` are
-    looked through for the uses of new ratings. ``finished`` tells what else is done with once some files
-    were read, and goes to the archive with them.
+    looked through for the uses of new ratings, and those since ``reread_days`` before the earliest new use:
+    one that comes again late has ratings from before, and others of its trace. ``finished`` tells what else
+    is done with once some files were read, and goes to the archive with them.
     """
 
     entities: Sequence[Entity] = ("usage",)
@@ -100,6 +106,7 @@ class ExportReader:
         self._scales = scales or {}
         self._rates = rates
         self._reread_s = reread_days * _DAY_S
+        self._with_ratings: set[Path] = set()  # of those that were read
 
     def batches(self, entity: Entity, watermarks: Watermarks) -> Generator[Batch]:
         """The rows of all files that were not loaded yet, and again those whose rating is new."""
@@ -114,7 +121,7 @@ class ExportReader:
             return
         if not self._scales:
             for path, mark in new.items():
-                yield from self._landing.batches(path, entity, mark, self._pieces(path, None, new=True))
+                yield from self._whole(path, entity, mark, None)
             return
         with closing(_Ratings()) as ratings:
             yield from self._rated(entity, new, ratings)
@@ -131,12 +138,7 @@ class ExportReader:
         return [(path, self._landing.name(path)) for path in done]
 
     def _rated(self, entity: Entity, new: Mapping[Path, Mark], ratings: _Ratings) -> Generator[Batch]:
-        every = sorted({*self.paths, *self._others()})
-        since = max(_written_at(path) for path in new) - self._reread_s
-        read = [path for path in every if self._rates(path) or path in new or _written_at(path) >= since]
-        logs = [path for path in read if not self._rates(path)]
-        for path in read:
-            self._gather(path, ratings, new=path in new)
+        logs = self._gather_all(new, ratings)
         if ratings.has_traces:
             for path in logs:
                 with readable(path):
@@ -150,21 +152,44 @@ class ExportReader:
                         yield Batch(entity, batch.place, batch.columns, batch.rows)
         # the files of the ratings last: until their uses are loaded, they are not
         for path in sorted(new, key=self._rates):
-            pieces = self._pieces(path, ratings, new=True)
-            yield from self._landing.batches(path, entity, new[path], pieces)
-        if lost := ratings.unmatched():
+            yield from self._whole(path, entity, new[path], ratings)
+        lost, more = ratings.unmatched()
+        if lost:
             reason = f"rates a use that is not in the files of the last {self._reread_s // _DAY_S} days"
             rejects = [Reject(place, "rating", reason) for place in lost]
+            if more:
+                rejects.append(Reject(lost[-1], "rating", f"{more:,} ratings after this one: each {reason}"))
             yield Batch(entity, self.description, {}, pa.array([], pa.int64()), rejects)
 
-    def _gather(self, path: Path, ratings: _Ratings, *, new: bool) -> None:
+    def _gather_all(self, new: Collection[Path], ratings: _Ratings) -> list[Path]:
+        """Takes all ratings that may count for a new use; returns the files whose uses they may rate."""
+        order = {path: number for number, path in enumerate(sorted({*self.paths, *self._others()}))}
+        began = min(self._gather(path, ratings, order[path], new=True) for path in new)
+        since = min(began, max(_written_at(path) for path in new)) - self._reread_s
+        old = order.keys() - new
+        read = {path for path in old if self._rates(path) or _written_at(path) >= since}
+        for path in sorted(read):
+            self._gather(path, ratings, order[path], new=False)
+        return sorted(path for path in {*new, *read} if not self._rates(path))
+
+    def _gather(self, path: Path, ratings: _Ratings, order: int, *, new: bool) -> float:
+        """Takes the ratings of a file, which is that many'th of all; returns when its earliest use began."""
         name = self._landing.name(path)
+        earliest = math.inf
         with readable(path):
-            for rated in self._events(path):
-                if isinstance(rated, Rated) and rated.name in self._scales:
-                    rating = on_scale(rated.value, self._scales[rated.name])
+            for event in self._events(path):
+                if isinstance(event, Use):
+                    earliest = min(earliest, event.began)
+                elif isinstance(event, Rated) and event.name in self._scales:
+                    rating = on_scale(event.value, self._scales[event.name])
                     if isinstance(rating, float):
-                        ratings.add(rated, rating, place=f"{name}:{rated.number}", new=new)
+                        ratings.add(event, rating, order, place=f"{name}:{event.number}", new=new)
+        return earliest
+
+    def _whole(self, path: Path, entity: Entity, mark: Mark, ratings: _Ratings | None) -> Generator[Batch]:
+        """A new file. That it holds ratings stands in its last batch at the latest."""
+        for batch in self._landing.batches(path, entity, mark, self._pieces(path, ratings, new=True)):
+            yield replace(batch, rates=path in self._with_ratings)
 
     def _pieces(self, path: Path, ratings: _Ratings | None, *, new: bool) -> Iterator[Piece]:
         """A file's rows with their ratings; of one loaded before just those whose rating is new."""
@@ -182,15 +207,21 @@ class ExportReader:
                 continue
             elif isinstance(event, Fault):
                 gathering.reject(event.number, event.field, event.reason)
-            elif event.name in self._scales:
-                rating = on_scale(event.value, self._scales[event.name])
-                if isinstance(rating, str):
-                    gathering.reject(event.number, "rating", rating, str(event.value))
-                elif not (event.use or event.trace):
-                    gathering.reject(event.number, "rating", "rates neither a use nor a trace")
+            else:
+                self._with_ratings.add(path)
+                self._judge(event, gathering)
             if gathering.full:
                 yield gathering.take()
         yield gathering.take()
+
+    def _judge(self, rated: Rated, gathering: Gathering) -> None:
+        """Tells what is wrong with a rating, where its name is one of ours."""
+        if rated.name in self._scales:
+            rating = on_scale(rated.value, self._scales[rated.name])
+            if isinstance(rating, str):
+                gathering.reject(rated.number, "rating", rating, str(rated.value))
+            elif not (rated.use or rated.trace):
+                gathering.reject(rated.number, "rating", "rates neither a use nor a trace")
 
 
 def _written_at(path: Path) -> float:
@@ -221,7 +252,7 @@ class _Ratings:
         self._database.executescript(
             """
             create table ratings (
-                target blob primary key, at text, rating real, source text, place text,
+                target blob primary key, at text, file integer, rating real, source text, place text,
                 is_new integer, is_used integer default 0
             ) without rowid;
             create table firsts (
@@ -234,7 +265,8 @@ class _Ratings:
     def close(self) -> None:
         self._database.close()
 
-    def add(self, rated: Rated, rating: float, *, place: str, new: bool) -> None:
+    def add(self, rated: Rated, rating: float, order: int, *, place: str, new: bool) -> None:
+        """Keeps a rating if it is the newest of its target; of equally new ones that of the later file."""
         if rated.use:
             target = _key("use", rated.use)
         elif rated.trace:
@@ -245,12 +277,14 @@ class _Ratings:
         self.has_any = True
         self._database.execute(
             """
-            insert into ratings (target, at, rating, source, place, is_new) values (?, ?, ?, ?, ?, ?)
-            on conflict (target) do update set at = excluded.at, rating = excluded.rating,
-                source = excluded.source, place = excluded.place, is_new = excluded.is_new or is_new
-            where excluded.at >= at
+            insert into ratings (target, at, file, rating, source, place, is_new)
+            values (?, ?, ?, ?, ?, ?, ?)
+            on conflict (target) do update set at = excluded.at, file = excluded.file,
+                rating = excluded.rating, source = excluded.source, place = excluded.place,
+                is_new = excluded.is_new
+            where (excluded.at, excluded.file) >= (at, file)
             """,
-            (target, _text(rated.at), rating, rated.source and _text(rated.source), _text(place), new),
+            (target, _text(rated.at), order, rating, rated.source and _text(rated.source), _text(place), new),
         )
 
     def see(self, use: Use, *, new: bool) -> None:
@@ -293,12 +327,16 @@ class _Ratings:
             self._database.execute("update ratings set is_used = 1 where target = ?", (row[3],))
         return ({"rating": found[-1][0], "rating_source": found[-1][1]} if found else {}), changed
 
-    def unmatched(self) -> list[str]:
-        """The places of new ratings that no use was found for."""
+    def unmatched(self) -> tuple[list[str], int]:
+        """The places of new ratings that no use was found for, and how many more there are."""
         rows = self._database.execute(
-            "select place from ratings where is_new and not is_used order by place limit 10000"
-        )
-        return [place for (place,) in rows]
+            """
+            select place, count(*) over () from ratings where is_new and not is_used
+            order by place limit ?
+            """,
+            (_UNMATCHED_TOLD,),
+        ).fetchall()
+        return [place for place, _ in rows], rows[0][1] - len(rows) if rows else 0
 
     def _row(self, target: bytes) -> Any:
         return self._database.execute(

@@ -31,6 +31,11 @@ _FIELDS: Mapping[str, Sequence[str]] = {
     "total_tokens": ("total_tokens",),
     "cost": ("costUSD", "cost_usd"),
 }
+_PROMPT, _SESSION = "Helicone-Prompt-Id", "Helicone-Session-Id"
+_READ = {
+    *(field for fields in _FIELDS.values() for field in fields),
+    "prompt_id", "response_status", "feedback_rating", "request_properties", "properties", "request_body",
+}  # fmt: skip
 
 
 def open_helicone(
@@ -53,7 +58,8 @@ def open_helicone(
                 yield Fault(number, None, row)
                 continue
             for key in json_lines.doubled(row):
-                yield Fault(number, key, json_lines.TWICE)
+                if key in _READ:
+                    yield Fault(number, key, json_lines.TWICE)
             yield from _use(number, row, source.default_prompt, with_texts=with_texts)
 
     return ExportReader(
@@ -75,8 +81,11 @@ def _use(
     properties = row.get("request_properties") or row.get("properties")
     if not isinstance(properties, dict):
         properties = {}
-    values["prompt_key"] = row.get("prompt_id") or properties.get("Helicone-Prompt-Id") or default_prompt
-    values["session_id"] = properties.get("Helicone-Session-Id")
+    for key in json_lines.doubled(properties):
+        if key in (_PROMPT, _SESSION):
+            yield Fault(number, key, json_lines.TWICE)
+    values["prompt_key"] = row.get("prompt_id") or properties.get(_PROMPT) or default_prompt
+    values["session_id"] = properties.get(_SESSION)
     status = row.get("response_status")
     if status not in (None, ""):
         try:

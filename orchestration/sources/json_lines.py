@@ -96,6 +96,8 @@ def elements(chunks: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | st
         at = 0
         while opened and (at := _between(text, at)) < len(text):
             if text[at] == "]":
+                if fault := _fault_after(text[at + 1 :] + decoder.decode(b"", final=True), parts):
+                    yield number + 1, fault
                 return
             try:
                 value, at = _DECODER.raw_decode(text, at)
@@ -111,6 +113,16 @@ def elements(chunks: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | st
             if opened or fault:
                 yield number + 1, fault or "the array is not closed: the file is cut off"
             return
+
+
+def _fault_after(text: str, parts: Iterator[bytes]) -> str | None:
+    """What is wrong with the rest of a stream in which an array has ended: anything but blanks."""
+    try:
+        if text.strip() or any(part.strip() for part in parts):
+            return "what stands after the end of the array is not read"
+    except DamagedError as damage:
+        return f"the file is damaged from here on: {damage}"
+    return None
 
 
 def _between(text: str, at: int) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ _OBSERVATIONS, _ENRICHED, _SCORES, _MANIFESTS = "observations", "observations_v2
 _TABLES = (_OBSERVATIONS, _ENRICHED, _SCORES)
 _ENDINGS = (".csv", ".json", ".jsonl", ".parquet")
 _CALLS = ("GENERATION", "EMBEDDING")
+_NO_TEXT = "\udcff"  # a byte that is no UTF-8, as it comes from JSON: a reject, wherever it lands
 # canonical column -> the export's fields, the first that says something
 _FIELDS: Mapping[str, Sequence[str]] = {
     "usage_id": ("id",),
@@ -273,18 +274,37 @@ def _of_parquet(
             check(parquet.schema_arrow.names)
             wanted = [name for name in parquet.schema_arrow.names if name in fields]
             for group in parquet.iter_batches(batch_size=BATCH_ROWS // 8, columns=wanted):
-                for row in group.to_pylist():
+                for row in zip(*(_values(array) for array in group.columns), strict=True):
                     number += 1
-                    yield number, {name: _plain(value) for name, value in row.items()}
+                    yield number, dict(zip(wanted, row, strict=True))
     except (DamagedError, pa.ArrowException, OSError, ValueError, MemoryError) as error:
         yield number + 1, f"not Parquet from here on: {' '.join(str(error).split())[:300]}"
 
 
-def _plain(value: Any) -> Any:
+def _values(array: pa.Array) -> list[Any]:
+    """A column's values as JSON has them. What Python has no value for costs itself alone, not its file."""
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    type_ = array.type
+    if pa.types.is_timestamp(type_):
+        # a calendar of Python's ends with the year 9999; without its zone a time is UTC
+        return list(array.cast(pa.timestamp(type_.unit)).cast(pa.string()).to_pylist())
+    if pa.types.is_date(type_):
+        return list(array.cast(pa.string()).to_pylist())
+    if pa.types.is_string_view(type_):
+        array = array.cast(pa.string())
+    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        array = array.cast(pa.large_binary())  # Parquet's readers do not look whether it is UTF-8
+    return [_plain(value) for value in array]
+
+
+def _plain(scalar: pa.Scalar) -> Any:
     """A typed value as JSON has it; a map comes as pairs."""
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, list) and all(isinstance(pair, tuple) for pair in value):
+    try:
+        value = scalar.as_py()
+    except (ValueError, OverflowError):
+        return _NO_TEXT
+    if isinstance(value, list) and value and all(isinstance(pair, tuple) for pair in value):
         return {str(key): str(inner) for key, inner in value}
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
@@ -312,18 +332,21 @@ def _use(number: int, row: Mapping[str, Any], default_prompt: str | None) -> Ite
         values["is_error"] = level == "ERROR" or None
     for field in ("usage_details", "cost_details"):
         details = _details(row.get(field))
+        column = "cost" if field == "cost_details" else "total_tokens"
         if details is None:
-            yield Fault(
-                number, "cost" if field == "cost_details" else "total_tokens", f"{field} is no object"
-            )
-        elif field == "usage_details":
+            yield Fault(number, column, f"{field} is no object")
+            continue
+        if json_lines.doubled(details):
+            yield Fault(number, column, f"{field}: a name {json_lines.TWICE}")
+        if field == "usage_details":
             values |= _tokens(details)
         else:
             values["cost"] = _first(row.get("total_cost"), details.get("total"), _sum(details))
     trace = row.get("trace_id")
     own = values["usage_id"]
     names = [json_lines.word(own)] if own is not None else []
-    yield Use(number, values, names, json_lines.word(trace) if trace and names else None)
+    began = started.timestamp() if started else math.inf
+    yield Use(number, values, names, json_lines.word(trace) if trace and names else None, began)
 
 
 def _score(number: int, row: Mapping[str, Any]) -> Iterator[Event]:

@@ -1,13 +1,15 @@
 """OpenTelemetry: OTLP JSON Lines of GenAI spans, as the collector's ``file`` exporter writes them.
 
-A use is a span that calls a model (or names a prompt): of OpenTelemetry's GenAI conventions, new and old,
-or of OpenInference. Spans of agents and tools around it are none, so that no token counts twice. Ratings
+A use is a span that calls a model (or names a prompt, where it does not say what it does): of
+OpenTelemetry's GenAI conventions, new and old, or of OpenInference. Spans of agents and tools around it are
+none, whether they name the prompt or not, so that no token counts twice. Ratings
 are ``gen_ai.evaluation.result`` records, from logs or from a span's events. What it can't know: costs,
 unless an instrumentation says them, and which failures a caller retried.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,9 @@ from orchestration.sources.protocol import Reading
 _ENDINGS = (".jsonl", ".ndjson", ".json")
 _CALLS = ("chat", "text_completion", "generate_content", "embeddings", "completion")
 _EVALUATION = "gen_ai.evaluation.result"
+_OF_SPANS = (
+    "traceId", "spanId", "startTimeUnixNano", "endTimeUnixNano", "status", "attributes", "events",
+)  # fmt: skip
 # canonical column -> attributes, the first that is there
 _ATTRIBUTES: Mapping[str, Sequence[str]] = {
     "prompt_version": ("gen_ai.prompt.version", "llm.prompt_template.version"),
@@ -108,6 +113,8 @@ def _of_line(
 
 def _list(number: int, holder: Mapping[str, Any], key: str) -> Iterator[dict[str, Any] | Fault]:
     """The objects of a list; what is none is a row that could not be read."""
+    if key in json_lines.doubled(holder):
+        yield Fault(number, None, f"{key} {json_lines.TWICE}")
     inner = holder.get(key)
     if inner is None:
         return
@@ -128,8 +135,12 @@ def _of_span(
         if isinstance(event, dict) and event.get("name") == _EVALUATION:
             yield _rated(number, _attributes(event.get("attributes")), key, event.get("timeUnixNano"))
     prompt = next((attributes[name] for name in source.prompt_attributes if attributes.get(name)), None)
-    if not (prompt or _is_call(attributes)):
+    is_call = _is_call(attributes)
+    if is_call is False or not (is_call or prompt):
         return
+    for twice in json_lines.doubled(span):
+        if twice in _OF_SPANS:
+            yield Fault(number, twice, json_lines.TWICE)
     values = {
         name: next((attributes[known] for known in names if attributes.get(known) is not None), None)
         for name, names in _ATTRIBUTES.items()
@@ -151,18 +162,27 @@ def _of_span(
     values["success"] = not failed
     values["is_error"] = True if failed else None
     names = [name for name in (key, _response(attributes)) if name]
-    yield Use(number, values, names)
+    yield Use(number, values, names, began=_seconds(values["used_at"]))
 
 
-def _is_call(attributes: Mapping[str, Any]) -> bool:
-    """Whether a span calls a model, and does not only stand around one that does."""
+def _seconds(nanoseconds: Any) -> float:
+    try:
+        return int(str(nanoseconds)) / 1e9
+    except (ValueError, OverflowError):
+        return math.inf
+
+
+def _is_call(attributes: Mapping[str, Any]) -> bool | None:
+    """Whether a span calls a model, and does not only stand around one that does; null if it says neither."""
+    if attributes.get("mcp.method.name") is not None:  # fetches a prompt or a tool's answer
+        return False
     operation = attributes.get("gen_ai.operation.name")
     if operation is not None:
         return operation in _CALLS
     kind = attributes.get("openinference.span.kind")
     if kind is not None:
         return kind in ("LLM", "EMBEDDING")
-    return any(attributes.get(name) is not None for name in _ATTRIBUTES["model"])
+    return True if any(attributes.get(name) is not None for name in _ATTRIBUTES["model"]) else None
 
 
 def _of_record(number: int, record: Mapping[str, Any]) -> Iterator[Event]:

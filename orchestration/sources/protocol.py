@@ -147,7 +147,7 @@ class Batch:
     as long as ``rows``, which holds each row's line or key. ``rejects`` are what could not be read.
     ``watermark`` is what the source wants to be told next time, once this batch is loaded. ``note`` is
     what there is to say of the place that is no fault. ``partial`` says that the entity has more, here or
-    elsewhere, than could be read this time.
+    elsewhere, than could be read this time; ``rates``, that the place holds ratings, which are no rows.
     """
 
     entity: Entity
@@ -158,6 +158,7 @@ class Batch:
     watermark: Mapping[str, Any] | None = None
     note: str | None = None
     partial: bool = False
+    rates: bool = False
 
     @property
     def rows_read(self) -> int:

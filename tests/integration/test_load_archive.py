@@ -290,6 +290,34 @@ def test_an_export_of_langfuse_that_lacks_a_column_fails_alone(exports: Exports)
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("rated", [["stars"], []], ids=["a rating", "none of ours"])
+def test_a_file_of_ratings_with_a_broken_line_is_a_loaded_one(exports: Exports, rated: list[str]) -> None:
+    scales = {name: [1, 10] for name in rated}
+    exports.configure(name="traces", type="langfuse", manifests=False, ratings=scales)
+    bucket = langfuse.Bucket(exports.folder)
+    bucket.put("observations_v2", "1.jsonl", lines(langfuse.observation("o1")))
+    bucket.put("scores", "1.jsonl", lines(langfuse.score(observation_id="o1", value=10)) + b"{broken\n")
+    bucket.put("scores", "2.jsonl", b"{broken\n")
+    assert sum(result.rejected for result in exports.load()) == 2
+    assert exports.files() == [
+        "done/failed/p1/scores/2.jsonl", "done/failed/p1/scores/2.jsonl.reason.txt",
+        "done/p1/observations_v2/1.jsonl", "done/p1/scores/1.jsonl",
+    ]  # fmt: skip
+    # so that the rating is found when the use comes again
+    bucket.put("observations_v2", "3.jsonl", lines(langfuse.observation("o1", level="ERROR")))
+    exports.load()
+    assert exports.ratings() == {"o1": 5.0 if rated else None}
+
+
+def test_evaluations_beside_a_broken_line_are_a_loaded_file(exports: Exports) -> None:
+    exports.configure(name="spans", type="opentelemetry", ratings={"stars": [1, 5]})
+    evaluation = otel.evaluation("stars", 2, spanId="01")
+    otel.write(exports.folder, otel.spans(otel.span("01")), name="a.jsonl")
+    (exports.folder / "in" / "b.jsonl").write_bytes(lines(otel.logs(evaluation)) + b"{broken\n")
+    exports.load()
+    assert (exports.files(), exports.ratings()) == (["done/a.jsonl", "done/b.jsonl"], {"01": 2.0})
+
+
 # -- what was loaded is not read again
 
 

@@ -68,6 +68,27 @@ def test_a_stream_that_breaks_gives_what_came_before_and_says_so() -> None:
     ]
 
 
+@pytest.mark.parametrize("tail", [b"x", b'\n[{"a": 2}]', b"]", b" " * 30 + b"\xff", b"\xe2"])
+@pytest.mark.parametrize("size", [1, 1000])
+def test_what_stands_after_an_array_is_told(tail: bytes, size: int) -> None:
+    content = b'[{"a": 1}]' + tail
+    assert list(json_lines.elements(cut(content, size))) == [
+        (1, {"a": "1"}),
+        (2, "what stands after the end of the array is not read"),
+    ]
+    assert list(json_lines.elements(cut(b'[{"a": 1}]\r\n \t', size))) == [(1, {"a": "1"})]
+
+
+def test_damage_after_an_array_is_told_as_such() -> None:
+    def broken() -> Iterator[bytes]:
+        yield b'[{"a": 1}]'
+        raise DamagedError("its checksum is wrong")
+
+    assert list(json_lines.elements(broken()))[1:] == [
+        (2, "the file is damaged from here on: its checksum is wrong")
+    ]
+
+
 def test_an_array_whose_element_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_lines, "LONGEST_RECORD", 100)
     content = b'[{"a": "' + b"x" * 1000 + b'"}, {"b": 1}]'

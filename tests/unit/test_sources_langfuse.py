@@ -22,7 +22,7 @@ from orchestration.errors import PrismError
 from orchestration.loading.validate import Checked
 from orchestration.sources.archive import ArchivingReader
 from orchestration.sources.open import open_source
-from tests.gateways import Export, accounted, junk, lines, rejects, rows_of
+from tests.gateways import Export, accounted, anything, junk, lines, rejects, rows_of
 
 SOURCE = "{name: traces, type: langfuse, path: in, ratings: {stars: [1, 10], liked: [0, 1]}}"
 FIELDS = (
@@ -128,7 +128,7 @@ def in_format(format_: str, rows: list[dict[str, Any]]) -> bytes:
         return json.dumps(rows, indent=1).encode()
     if format_ == "csv":
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv.writer(text)
         writer.writerow(rows[0])
         for row in rows:
             writer.writerow(json.dumps(of) if isinstance(of, dict) else of for of in row.values())
@@ -338,6 +338,19 @@ def test_a_score_of_a_use_that_is_too_old_is_told(export: Export, bucket: Bucket
     ]
 
 
+def test_a_use_that_comes_again_late_takes_no_rating_of_its_trace(export: Export, bucket: Bucket) -> None:
+    later = {"start_time": "2026-02-01 10:05:00.000000"}
+    bucket.run("1", observations_v2=[observation("a"), observation("b", **later)], scores=[score()])
+    assert ratings(export.uses()) == {"a": 5.0, "b": None}
+    for table in ("observations_v2", "scores"):  # as old as it would be
+        os.utime(bucket.folder / table / "1.jsonl", (datetime(2026, 2, 3, tzinfo=UTC).timestamp(),) * 2)
+    bucket.run("2", observations_v2=[observation("b", level="ERROR", **later)])
+    assert ratings({key: use for key, use in export.uses().items() if key == "b"}) == {"b": None}
+    # nor loses its own
+    bucket.run("3", observations_v2=[observation("a", level="ERROR")])
+    assert ratings(export.uses())["a"] == 5.0
+
+
 minutes = st.integers(0, 59).map(lambda minute: f"2026-02-01 10:{minute:02}:00.000000")
 observations = st.builds(
     lambda key, start, updated, level: observation(
@@ -395,12 +408,61 @@ def merge(kept: dict[str, dict[str, Any]], loaded: Iterable[Checked]) -> None:
 # -- what is damaged
 
 
+def with_bad_values(rows: list[dict[str, Any]]) -> pa.Table:
+    """A user that is not UTF-8 in the row 2, a time after the year 9999 in 4, amounts by no name in 6."""
+    table = table_of(rows)
+    users = pa.array([b"caf\xe9" if n == 1 else b"u" for n in range(len(rows))]).view(pa.string())
+    starts = table["start_time"].cast(pa.int64()).to_pylist()
+    starts[3] = 1767261600000 * 10**6
+    names = pa.array([b"\xff" if n == 5 else b"input" for n in range(len(rows))]).view(pa.string())
+    amounts = pa.MapArray.from_arrays(range(len(rows) + 1), names, pa.array([3] * len(rows)))
+    for name, array in (
+        ("user_id", users),
+        ("start_time", pa.array(starts).cast(pa.timestamp("us", "Europe/Berlin"))),
+        ("usage_details", amounts),
+    ):
+        table = table.set_column(table.schema.get_field_index(name), name, array)
+    return table
+
+
+def test_a_bad_value_in_parquet_costs_itself_alone(export: Export, bucket: Bucket) -> None:
+    sink = io.BytesIO()
+    pq.write_table(with_bad_values([observation(f"o{n}") for n in range(1, 9)]), sink)
+    bucket.put("observations_v2", "1.parquet", sink.getvalue())
+    bucket.manifest("1", "observations_v2/1.parquet")
+    loaded = export.load()
+    uses = {row["usage_id"]: row for one in loaded for row in one.rows.to_pylist()}
+    assert set(uses) == {f"o{n}" for n in (1, 2, 3, 5, 6, 7, 8)}
+    assert {(key, use["used_at"]) for key, use in uses.items()} == {
+        (key, datetime(2026, 2, 1, 10, 0, 0, 250000, tzinfo=UTC)) for key in uses
+    }
+    assert [uses[f"o{n}"]["input_tokens"] for n in (5, 6, 7)] == [3, None, 3]
+    place = "in/p1/observations_v2/1.parquet"
+    assert sorted((where, field) for where, field, _ in rejects(loaded)) == [
+        (f"{place}:2", "user_key"), (f"{place}:4", None), (f"{place}:6", "total_tokens"),
+    ]  # fmt: skip
+    assert accounted(loaded) == 8
+
+
+def test_an_amount_that_stands_twice_is_told(export: Export, bucket: Bucket) -> None:
+    row = json.dumps(observation()).replace('"output": 20', '"output": 19, "output": 20')
+    bucket.put("observations", "1.jsonl", row.encode())
+    bucket.manifest("1", "observations/1.jsonl")
+    loaded = export.load()
+    assert rejects(loaded) == [
+        ("in/p1/observations/1.jsonl:1", "total_tokens",
+         "usage_details: a name stands twice in the object; the last counts")
+    ]  # fmt: skip
+    assert loaded[0].rows.column("output_tokens").to_pylist() == [20]
+
+
 @pytest.mark.parametrize(
     ("content", "good", "reason"),
     [(b"[{}]", 0, "missing"), (b"", 0, None), (b"[]", 0, None), (b"{}", 0, "not a JSON array"),
      (json.dumps([observation()]).encode()[:-1], 1, "the array is not closed"),
      (json.dumps([observation(), observation("o2")]).encode()[:-90], 1, "not JSON from here on"),
-     (b"[" + json.dumps(observation()).encode() + b", 7, ]", 1, "not a JSON object")],
+     (b"[" + json.dumps(observation()).encode() + b", 7, ]", 1, "not a JSON object"),
+     (json.dumps([observation()]).encode() * 2, 1, "what stands after the end of the array is not read")],
 )  # fmt: skip
 def test_an_array_gives_what_can_be_read_of_it(
     export: Export, bucket: Bucket, content: bytes, good: int, reason: str | None
@@ -459,6 +521,87 @@ def test_no_row_is_lost_and_none_ends_in_a_traceback(
     bucket.put("observations", "x.jsonl", b"\n" + b"\n".join(content) + b"\n")
     bucket.manifest("x", "observations/x.jsonl", "scores/x.jsonl")
     assert accounted(Export(folder, SOURCE).load()) == sum(bool(line.strip()) for line in content)
+
+
+of_csv = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
+    st.sampled_from(
+        ["", "0", "1e400", "NaN", "{}", '{"input": 3}', "[1]", "2026-02-01 10:00:00", '"', "\r\n"]
+    ),
+)
+typed = st.fixed_dictionaries(
+    {},
+    optional={
+        "user_id": st.binary(max_size=6),
+        "prompt_name": st.binary(max_size=6),
+        "start_time": st.integers(-(2**63) + 1, 2**63 - 1),
+        "end_time": st.integers(-(2**63) + 1, 2**63 - 1),
+        "usage_details": st.dictionaries(st.binary(max_size=4), st.integers(-9, 9), max_size=2),
+        "total_cost": st.floats(),
+    },
+)
+
+
+def in_parquet(rows: list[dict[str, Any]]) -> bytes:
+    """Rows whose text may be no UTF-8 and whose times may be in no calendar, as other writers leave them."""
+    usual = {
+        "id": b"", "prompt_name": b"greet", "user_id": b"anna", "start_time": 1_769_940_000_000_000,
+        "end_time": None, "usage_details": {}, "total_cost": 0.5,
+    }  # fmt: skip
+    full = [{**usual, **row, "id": b"o%d" % number} for number, row in enumerate(rows)]
+    columns: dict[str, pa.Array] = {}
+    for name in ("id", "prompt_name", "user_id"):
+        columns[name] = pa.array([row[name] for row in full], pa.binary()).view(pa.string())
+    for name in ("start_time", "end_time"):
+        columns[name] = pa.array([row[name] for row in full], pa.int64()).cast(pa.timestamp("us"))
+    details = [list(row["usage_details"].items()) for row in full]
+    ends = [0]
+    for pairs in details:
+        ends.append(ends[-1] + len(pairs))
+    names = pa.array([key for pairs in details for key, _ in pairs], pa.binary()).view(pa.string())
+    amounts = pa.array([amount for pairs in details for _, amount in pairs], pa.int64())
+    columns["usage_details"] = pa.MapArray.from_arrays(ends, names, amounts)
+    columns["total_cost"] = pa.array([row["total_cost"] for row in full], pa.float64())
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+# a row that says that it is no call, and names no prompt, is no use
+OF_CALLS = sorted({*FIELDS} - {"id", "type"})
+
+
+def loaded_as(ending: str, content: bytes, folder: Path) -> list[Checked]:
+    bucket = Bucket(folder)
+    bucket.put("observations_v2", f"x.{ending}", content)
+    bucket.manifest("x", f"observations_v2/x.{ending}")
+    return Export(folder, SOURCE).load()
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    as_text=st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(OF_CALLS, of_csv)), max_size=5),
+    as_json=st.lists(st.one_of(rows_of(OF_CALLS), anything), max_size=5),
+    as_typed=st.lists(typed, max_size=5),
+)
+def test_no_row_of_csv_json_or_parquet_is_lost(
+    tmp_path_factory: pytest.TempPathFactory,
+    as_text: list[dict[str, str]],
+    as_json: list[Any],
+    as_typed: list[dict[str, Any]],
+) -> None:
+    text_rows = [{**observation(f"o{n}"), **row} for n, row in enumerate(as_text)]
+    json_rows = [
+        {**observation(f"o{n}"), **row} if isinstance(row, dict) else row for n, row in enumerate(as_json)
+    ]
+    for ending, content, count in (
+        ("csv", in_format("csv", text_rows) if text_rows else b"", len(as_text)),
+        ("json", json.dumps(json_rows).encode(), len(as_json)),
+        ("parquet", in_parquet(as_typed), len(as_typed)),
+    ):
+        loaded = loaded_as(ending, content, tmp_path_factory.mktemp(ending))
+        assert (ending, accounted(loaded)) == (ending, count)
+        assert sum(one.superseded for one in loaded) == 0
 
 
 @settings(max_examples=60, deadline=None)

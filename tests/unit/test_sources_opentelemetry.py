@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestration.errors import PrismError
+from orchestration.sources import opentelemetry
 from tests.gateways import Export, accounted, anything, junk, lines, rejects, rows_of
 
 SOURCE = "{name: spans, type: opentelemetry, path: in, ratings: {helpful: [0, 1], stars: [1, 5]}}"
@@ -151,8 +153,26 @@ def test_spans_around_the_calls_are_no_uses_of_their_own(export: Export, tmp_pat
         {"resourceMetrics": [{"scopeMetrics": []}]},
     )
     loaded = export.load()
-    assert [key.split(":")[1] for key in loaded[0].rows.column("usage_id").to_pylist()] == ["call", "named"]
-    assert accounted(loaded) == 2
+    assert [key.split(":")[1] for key in loaded[0].rows.column("usage_id").to_pylist()] == ["call"]
+    assert accounted(loaded) == 1
+
+
+@pytest.mark.parametrize(
+    ("says", "is_use"),
+    [({"gen_ai.operation.name": name}, name in opentelemetry._CALLS)
+     for name in ("chat", "text_completion", "generate_content", "embeddings", "completion", "invoke_agent",
+                  "create_agent", "execute_tool", "invoke_workflow", "retrieval")]
+    + [({"openinference.span.kind": kind}, kind in ("LLM", "EMBEDDING"))
+       for kind in ("LLM", "EMBEDDING", "PROMPT", "CHAIN", "AGENT")]
+    + [({"mcp.method.name": "prompts/get"}, False), ({"gen_ai.request.model": "m"}, True), ({}, True)],
+    ids=str,
+)  # fmt: skip
+def test_a_span_that_names_a_prompt_is_a_use_unless_it_says_that_it_is_no_call(
+    export: Export, tmp_path: Path, says: dict[str, str], is_use: bool
+) -> None:
+    tokens = {"gen_ai.usage.input_tokens": 10}
+    write(tmp_path, spans(span(of={"gen_ai.prompt.name": "greet", **tokens, **says})))
+    assert len(export.uses()) == is_use
 
 
 def test_another_attribute_may_name_the_prompt(tmp_path: Path) -> None:
@@ -242,6 +262,33 @@ def test_an_evaluation_that_comes_too_late_is_told(export: Export, tmp_path: Pat
     ]
 
 
+def test_a_span_that_comes_again_late_keeps_its_rating(export: Export, tmp_path: Path) -> None:
+    for path in (
+        write(tmp_path, spans(span("1")), name="a.jsonl"),
+        write(tmp_path, logs(evaluation("stars", 2, spanId="1")), name="b.jsonl"),
+        write(tmp_path, logs(evaluation("stars", 5, spanId="1")), name="before.jsonl"),
+    ):
+        since = START / 1e9 + (-40 if path.name == "before.jsonl" else 2) * 86_400
+        os.utime(path, (since, since))
+    assert one(export)["rating"] == 5.0
+    again = write(tmp_path, spans(span("1", status={"code": 2})), name="c.jsonl")
+    os.utime(again, (START / 1e9 + 90 * 86_400,) * 2)
+    assert one(export)["rating"] == 2.0  # of what was written since its day less reread_days
+
+
+def test_ratings_of_nothing_are_told_and_beyond_some_their_number(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.sources.exports._UNMATCHED_TOLD", 2)
+    write(tmp_path, *(logs(evaluation("stars", 3, spanId=f"{n}")) for n in range(5)))
+    reason = "rates a use that is not in the files of the last 30 days"
+    assert rejects(export.load()) == [
+        ("in/a.jsonl:1", "rating", reason),
+        ("in/a.jsonl:2", "rating", reason),
+        ("in/a.jsonl:2", "rating", f"3 ratings after this one: each {reason}"),
+    ]
+
+
 # -- what is damaged
 
 
@@ -280,6 +327,28 @@ def test_what_is_no_span_costs_itself_alone(export: Export, tmp_path: Path) -> N
         ("7", None, "usage_id"),
         ("7", "response_time_ms", "startTimeUnixNano or endTimeUnixNano is not a number"),
     }
+
+
+@pytest.mark.parametrize("key", ["resourceSpans", "scopeSpans", "spans", "resourceLogs", "logRecords"])
+def test_a_list_that_stands_twice_is_told(export: Export, tmp_path: Path, key: str) -> None:
+    line = json.dumps({**spans(span("1")), **logs(evaluation("stars", 3, spanId="1"))})
+    (tmp_path / "in" / "a.jsonl").write_text(
+        line.replace(f'"{key}": [', f'"{key}": [{{}}], "{key}": [') + "\n"
+    )
+    loaded = export.load()
+    assert rejects(loaded) == [("in/a.jsonl:1", None, f"{key} stands twice in the object; the last counts")]
+    assert [row["rating"] for row in loaded[0].rows.to_pylist()] == [3.0]
+    assert accounted(loaded) == 2
+
+
+def test_a_value_that_stands_twice_in_a_span_is_told(export: Export, tmp_path: Path) -> None:
+    line = json.dumps(spans(span("1"))).replace(
+        '"spanId": "1"', '"spanId": "0", "spanId": "1", "x": 1, "x": 2'
+    )
+    (tmp_path / "in" / "a.jsonl").write_text(line + "\n")
+    loaded = export.load()
+    assert rejects(loaded) == [("in/a.jsonl:1", "spanId", "stands twice in the object; the last counts")]
+    assert loaded[0].rows.column("usage_id").to_pylist() == ["5b8efff798038103d269b633813fc60c:1"]
 
 
 odd_spans = rows_of(["traceId", "spanId", "startTimeUnixNano", "endTimeUnixNano", "status", "events"]).map(
