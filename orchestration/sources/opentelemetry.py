@@ -26,6 +26,7 @@ _EVALUATION = "gen_ai.evaluation.result"
 _OF_SPANS = (
     "traceId", "spanId", "startTimeUnixNano", "endTimeUnixNano", "status", "attributes", "events",
 )  # fmt: skip
+_OF_RECORDS = ("traceId", "spanId", "timeUnixNano", "eventName", "attributes")
 # canonical column -> attributes, the first that is there
 _ATTRIBUTES: Mapping[str, Sequence[str]] = {
     "prompt_version": ("gen_ai.prompt.version", "llm.prompt_template.version"),
@@ -125,6 +126,12 @@ def _list(number: int, holder: Mapping[str, Any], key: str) -> Iterator[dict[str
         yield item if isinstance(item, dict) else Fault(number, None, f"{key} holds what is not an object")
 
 
+def _doubled(number: int, row: Mapping[str, Any], known: Sequence[str]) -> Iterator[Fault]:
+    for key in json_lines.doubled(row):
+        if key in known:
+            yield Fault(number, key, json_lines.TWICE)
+
+
 def _of_span(
     number: int, span: Mapping[str, Any], source: OpenTelemetrySource, *, with_texts: bool
 ) -> Iterator[Event]:
@@ -138,9 +145,7 @@ def _of_span(
     is_call = _is_call(attributes)
     if is_call is False or not (is_call or prompt):
         return
-    for twice in json_lines.doubled(span):
-        if twice in _OF_SPANS:
-            yield Fault(number, twice, json_lines.TWICE)
+    yield from _doubled(number, span, _OF_SPANS)
     values = {
         name: next((attributes[known] for known in names if attributes.get(known) is not None), None)
         for name, names in _ATTRIBUTES.items()
@@ -188,6 +193,7 @@ def _is_call(attributes: Mapping[str, Any]) -> bool | None:
 def _of_record(number: int, record: Mapping[str, Any]) -> Iterator[Event]:
     attributes = _attributes(record.get("attributes"))
     if _EVALUATION in (record.get("eventName"), attributes.get("event.name")):
+        yield from _doubled(number, record, _OF_RECORDS)
         trace, span = record.get("traceId"), record.get("spanId")
         at = record.get("timeUnixNano") or record.get("observedTimeUnixNano")
         yield _rated(number, attributes, f"{trace}:{span}" if trace and span else None, at)

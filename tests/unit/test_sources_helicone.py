@@ -151,6 +151,16 @@ def test_a_key_that_stands_twice_is_told(export: Export, tmp_path: Path) -> None
     assert rejects(loaded) == [("in/a.jsonl:1", "prompt_id", "stands twice in the object; the last counts")]
 
 
+def test_so_is_a_property_but_no_key_that_is_not_read(export: Export, tmp_path: Path) -> None:
+    properties = '{"Helicone-Session-Id": "a", "Helicone-Session-Id": "b", "\\u0000": 1, "\\u0000": 2}'
+    row = json.dumps(request(request_properties="THIS")).replace('"THIS"', properties)[:-1]
+    (tmp_path / "in" / "a.jsonl").write_text(row + ', "\\ud800": 1, "\\ud800": 2}\n')
+    loaded = export.load()
+    assert loaded[0].rows.column("session_id").to_pylist() == ["b"]
+    reason = "stands twice in the object; the last counts"
+    assert rejects(loaded) == [("in/a.jsonl:1", "Helicone-Session-Id", reason)]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     content=st.lists(

@@ -351,6 +351,14 @@ def test_a_value_that_stands_twice_in_a_span_is_told(export: Export, tmp_path: P
     assert loaded[0].rows.column("usage_id").to_pylist() == ["5b8efff798038103d269b633813fc60c:1"]
 
 
+def test_so_is_one_in_an_evaluation(export: Export, tmp_path: Path) -> None:
+    line = json.dumps(logs(evaluation("stars", 3, spanId="1"))).replace('"spanId"', '"spanId": "0", "spanId"')
+    (tmp_path / "in" / "a.jsonl").write_bytes(lines(spans(span("1"))) + line.encode())
+    loaded = export.load()
+    assert rejects(loaded) == [("in/a.jsonl:2", "spanId", "stands twice in the object; the last counts")]
+    assert loaded[0].rows.column("rating").to_pylist() == [3.0]
+
+
 odd_spans = rows_of(["traceId", "spanId", "startTimeUnixNano", "endTimeUnixNano", "status", "events"]).map(
     lambda odd: {**span(), **odd}
 )
