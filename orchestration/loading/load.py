@@ -23,7 +23,7 @@ import pyarrow as pa
 from orchestration.errors import PrismError
 from orchestration.loading import library, merge, reconcile
 from orchestration.loading.validate import REJECTS, Checked, Rules, check, key_id
-from orchestration.settings import Settings, Source
+from orchestration.settings import FileSource, Settings, Source
 from orchestration.sources.archive import Archive, ArchivingReader
 from orchestration.sources.comparison import ComparableReader, Comparison, Days
 from orchestration.sources.open import open_source
@@ -104,6 +104,7 @@ def load_source(
                     if comparison is not None:
                         load.compare(reader, comparison)
                     if isinstance(reader, ArchivingReader) and reader.archive is not None:
+                        load.resolve_again()
                         load.put_away(reader, reader.archive)
                 break
             except SourceLostError as error:
@@ -143,6 +144,8 @@ class _Load:
         accept_deletions: bool,
     ) -> None:
         self._accept_deletions = accept_deletions
+        # otherwise what lies at a place is one thing that changes
+        self._files_follow = isinstance(source, FileSource) and source.archive is not None
         self._zone = settings.zone
         self.results: list[BatchResult] = []
         self._session = session
@@ -174,6 +177,12 @@ class _Load:
             self._library(reader, entity, batches)
             return
         self._uses(reader, batches)
+
+    def resolve_again(self) -> None:
+        """The earlier records of what was rejected again in a file that came again."""
+        for place in dict.fromkeys(result.location for result in self.results):
+            ids = [result.batch_id for result in self.results if result.location == place]
+            self._session.run(lambda connection, ids=ids: merge.resolve_again(connection, ids))  # type: ignore[misc]
 
     def put_away(self, reader: ArchivingReader, archive: Archive) -> None:
         """Loaded files into the archive, those that gave neither row nor rating beside it with the reason."""
@@ -414,6 +423,7 @@ class _Load:
                 rejected=checked.rejected,
                 watermark=watermark,
                 note=note,
+                resolves=not self._files_follow,
             )
             return BatchResult(
                 batch_id=batch_id,

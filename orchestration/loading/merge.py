@@ -506,10 +506,13 @@ def record(
     rejected: int,
     watermark: Mapping[str, Any] | None,
     note: str | None,
+    resolves: bool,
 ) -> None:
     """The batch's own row, its touched days and its rejects. ``superseded``: within the batch.
 
-    What is rejected again for the same reason, since its place was read again, stands in quarantine once.
+    What is rejected again for the same reason, since its place was read again, stands in quarantine once,
+    where the batch ``resolves`` earlier records; for files that follow each other under one name see
+    :func:`resolve_again`.
     """
     connection.execute(
         """
@@ -532,16 +535,18 @@ def record(
     )
     if rejects.num_rows:
         count = rejects.num_rows
-        connection.execute(
-            """
-            update raw.rejected_rows as before set resolved_at = now()
-            from unnest(%s::text[], %s::text[], %s::text[]) as rejected (location, field, reason)
-            where before.location = rejected.location and before.source = %s and before.entity = %s
-                and before.field is not distinct from rejected.field and before.reason = rejected.reason
-                and before.resolved_at is null
-            """,
-            [*(rejects.column(name).to_pylist() for name in ("location", "field", "reason")), source, entity],
-        )
+        if resolves:
+            again = [rejects.column(name).to_pylist() for name in ("location", "field", "reason")]
+            connection.execute(
+                """
+                update raw.rejected_rows as before set resolved_at = now()
+                from unnest(%s::text[], %s::text[], %s::text[]) as rejected (location, field, reason)
+                where before.location = rejected.location and before.source = %s and before.entity = %s
+                    and before.field is not distinct from rejected.field and before.reason = rejected.reason
+                    and before.resolved_at is null
+                """,
+                [*again, source, entity],
+            )
         constants = {
             "batch_id": pa.scalar(batch_id),
             "source": pa.scalar(source),
@@ -563,6 +568,36 @@ def record(
         )
 
 
+def resolve_again(connection: psycopg.Connection, batch_ids: Sequence[int]) -> None:
+    """Earlier records of what was rejected again in some batches, those of one file.
+
+    Only those of a file that held the same, or whose reading was broken off: a file's last batch keeps its
+    digest.
+    """
+    connection.execute(
+        """
+        with digests as materialized (
+            select others.batch_id, others.watermark ->> 'sha256' as digest
+            from raw.load_batches as others
+            inner join raw.load_batches as own
+                on others.source = own.source and others.entity = own.entity
+                    and others.location = own.location
+            where own.batch_id = %(last)s and others.watermark ? 'sha256'
+        )
+
+        update raw.rejected_rows as before set resolved_at = now()
+        from raw.rejected_rows as again
+        where again.batch_id = any(%(ids)s) and before.batch_id < %(first)s and before.resolved_at is null
+            and before.source = again.source and before.entity = again.entity
+            and before.location = again.location and before.reason = again.reason
+            and before.field is not distinct from again.field
+            and (select digest from digests where batch_id >= before.batch_id order by batch_id limit 1)
+                = (select digest from digests where batch_id = %(last)s)
+        """,
+        {"ids": list(batch_ids), "first": min(batch_ids), "last": max(batch_ids)},
+    )
+
+
 def watermarks(connection: psycopg.Connection, source: str, entity: Entity) -> dict[str, dict[str, Any]]:
     """The last watermark of each place of a source."""
     rows = connection.execute(
@@ -578,9 +613,13 @@ def watermarks(connection: psycopg.Connection, source: str, entity: Entity) -> d
 
 
 def refuse_file(connection: psycopg.Connection, batch_ids: Sequence[int]) -> list[str]:
-    """Forgets that a file was loaded, none of whose rows were, and says why: the first of its rejects."""
+    """Forgets that a file was loaded, none of whose rows were, and says why: the first of its rejects.
+
+    Its digest stays, for it to be known again.
+    """
     connection.execute(
-        "update raw.load_batches set watermark = null where batch_id = any(%s)", [list(batch_ids)]
+        "update raw.load_batches set watermark = watermark - 'read_as' where batch_id = any(%s)",
+        [list(batch_ids)],
     )
     rows = connection.execute(
         "select location, reason from raw.rejected_rows where batch_id = any(%s) and field is null "

@@ -23,12 +23,18 @@ from orchestration.warehouse import Warehouse
 
 @dataclass(frozen=True)
 class _Rejected:
-    """A record of quarantine that is not resolved; ``place`` is its batch's file or table."""
+    """A record of quarantine that is not resolved; ``place`` is its batch's file or table.
+
+    ``digest`` is that of the file's content, where it was kept; ``others`` are those of other files that lay
+    there.
+    """
 
     record: int
     entity: str
     place: str
     location: str
+    digest: str | None
+    others: Sequence[str]
 
     @property
     def file(self) -> str:
@@ -111,30 +117,40 @@ def _files(
     progress: Progress | None,
 ) -> list[_Rejected]:
     """Files, each read whole, from where they came or from the archive; a library's with every load."""
-    by_place: dict[str, list[_Rejected]] = defaultdict(list)
+    by_file: dict[tuple[str, str | None], list[_Rejected]] = defaultdict(list)
     read: list[_Rejected] = []
     for one in rejected:
         if one.entity == "usage":
-            by_place[one.file].append(one)
+            by_file[one.file, one.digest].append(one)
         else:
             read.append(one)
     archive = _archive(warehouse, source, settings)
-    todo: list[tuple[list[Path] | None, list[_Rejected]]] = [(None, read)] if read else []
-    for place, records in sorted(by_place.items()):
-        path = settings.base / place
-        if path.is_file() or (archive is not None and archive.bring_back(path.resolve())):
-            todo.append(([path], records))
-        else:
-            done.gone.append(place)
-    read = []
-    for files, records in todo:
+    done_with: list[_Rejected] = []
+
+    def load(files: list[Path] | None, records: Sequence[_Rejected]) -> None:
         try:
             done.results += load_source(warehouse, source, settings, files=files, progress=progress)
         except PrismError as error:
             done.failures.append(str(error))
         else:
-            read += records
-    return read
+            done_with.extend(records)
+
+    if read:
+        load(None, read)
+    # of one name the older first, as they came
+    for (place, digest), records in sorted(by_file.items(), key=lambda item: (item[0][0], item[1][0].record)):
+        path = settings.base / place
+        if archive is None:
+            is_there = path.is_file()
+        else:
+            is_there = archive.bring_back(path.resolve(), digest, records[0].others)
+        if is_there:
+            load([path], records)
+        elif path.is_file():
+            done.failures.append(f"{place}: another file of this name lies there; load that first")
+        else:
+            done.gone.append(place)
+    return done_with
 
 
 def _archive(warehouse: Warehouse, source: Source, settings: Settings) -> Archive | None:
@@ -148,12 +164,32 @@ def _rejected(warehouse: Warehouse, source: str) -> list[_Rejected]:
     with warehouse.connect() as connection:
         rows = connection.execute(
             """
-            select rejected.rejected_row_id, rejected.entity, batches.location, rejected.location
+            with digests as materialized (
+                select entity, location, batch_id, watermark ->> 'sha256' as digest
+                from raw.load_batches
+                where source = %(source)s and watermark ? 'sha256'
+            )
+
+            select
+                rejected.rejected_row_id, rejected.entity, batches.location, rejected.location, own.digest,
+                array(
+                    select distinct digest from digests
+                    where entity = batches.entity and location = batches.location
+                        and digest is distinct from own.digest
+                )
             from raw.rejected_rows as rejected
             inner join raw.load_batches as batches on rejected.batch_id = batches.batch_id
-            where rejected.source = %s and rejected.resolved_at is null
+            -- a file's last batch keeps its digest
+            left join lateral (
+                select digest from digests
+                where entity = batches.entity and location = batches.location
+                    and batch_id >= batches.batch_id
+                order by batch_id limit 1
+            ) as own on true
+            where rejected.source = %(source)s and rejected.resolved_at is null
+            order by rejected.rejected_row_id
             """,
-            [source],
+            {"source": source},
         ).fetchall()
     return [_Rejected(*row) for row in rows]
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import filecmp
 import itertools
+import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from orchestration.errors import PrismError
+from orchestration.sources import octets
 
 FAILED = "failed"
 _REASON = ".reason.txt"
@@ -55,6 +58,13 @@ class Archive:
     def _places(self, path: Path) -> list[Path]:
         return [self.place(path), self._folder / FAILED / self._inside(path)]
 
+    def _versions(self, path: Path) -> Iterator[Path]:
+        """All files of that name that were put away, those that made room among them."""
+        name = re.compile(rf"{re.escape(path.stem)}(\.[0-9]+)?{re.escape(path.suffix)}")
+        for place in self._places(path):
+            if place.parent.is_dir():
+                yield from (one for one in place.parent.iterdir() if name.fullmatch(one.name))
+
     def put_away(self, path: Path) -> Path:
         """A loaded file into the archive; returns where it is now."""
         return self._move(path, self.place(path))
@@ -69,11 +79,20 @@ class Archive:
         partial.replace(note)
         return moved
 
-    def bring_back(self, path: Path) -> bool:
-        """The file that lay at ``path``, to be loaded again; false where it is nowhere."""
-        if path.is_file():
-            return True
+    def bring_back(self, path: Path, digest: str | None, others: Collection[str]) -> bool:
+        """The file that lay at ``path``, to be loaded again; false where it is nowhere, or can't lie there.
+
+        It is known by its ``digest`` (where that was kept); or it was mended, and is none of the ``others``
+        that lay there.
+        """
         there = [place for place in self._places(path) if place.is_file()]
+        if digest is not None:
+            every = {place: octets.digest(place) for place in self._versions(path)}
+            there = [place for place, its in every.items() if its == digest] or [
+                place for place, its in every.items() if its not in others
+            ]
+        if path.is_file():
+            return not there or digest in (None, octets.digest(path))
         if not there:
             return False
         latest = max(there, key=lambda place: place.stat().st_ctime_ns)  # a rename counts as a change

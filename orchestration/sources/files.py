@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -228,29 +228,49 @@ class FilesReader:
     def batches(self, entity: Entity, watermarks: Watermarks) -> Generator[Batch]:
         """All rows of all files; a usage file that was loaded whole, read in the same way, is left out.
 
-        Raises as :meth:`check` does, before any row is read.
+        So is, where rows are named by file and line, one that holds just what another held. Raises as
+        :meth:`check` does, before any row is read.
         """
+        by_line = entity == "usage" and self._source.usage_id == "line"
         new: dict[Path, Mark] = {}
         for path in self._landing.paths:
             # a library is read whole each time
-            mark = self._landing.news(path, self._read_as, watermarks if entity == "usage" else {})
+            known = watermarks if entity == "usage" else {}
+            mark = self._landing.news(path, self._read_as, known, with_digest=by_line)
             if mark is None:
                 self._landing.was_read(path)
             else:
                 new[path] = mark
         self.check(new)
+        held = {last.get("sha256"): place for place, last in watermarks.items() if _was_loaded(last)}
         for path, mark in new.items():
             name = self._landing.name(path)
             if path in self._refused:
                 reject = Reject(f"{name}:1", None, self._refused[path])
-                yield Batch(entity, name, {}, pa.array([], pa.int64()), [reject])
+                refused = {"sha256": octets.digest(path)}
+                yield Batch(entity, name, {}, pa.array([], pa.int64()), [reject], refused)
                 self._landing.was_read(path)
                 continue
-            note = self._unread.get(path)
-            if note:
-                log.info("%s: %s", name, note)
+            notes = [self._unread[path]] if path in self._unread else []
+            if by_line:
+                last = watermarks.get(name, {})
+                again = _was_loaded(last) and last.get("sha256") == mark["sha256"]
+                twin = name if again else held.setdefault(mark["sha256"], name)
+                if twin != name:
+                    note = f"not loaded: it holds just what {twin} held"
+                    log.warning("%s: %s", name, note)
+                    same = {**mark, "same_as": twin}
+                    yield Batch(entity, name, {}, pa.array([], pa.int64()), watermark=same, note=note)
+                    self._landing.was_read(path)
+                    continue
+                if self.archive is not None and _was_loaded(last) and not again:
+                    notes.append("another file of this name came before: its rows give way, line by line")
+                    log.warning("%s: %s", name, notes[-1])
+            told = "; ".join(notes)[:_LONGEST_NOTE] or None
+            if told:
+                log.info("%s: %s", name, told)
             for batch in self._landing.batches(path, entity, mark, self._pieces(path)):
-                yield replace(batch, note=note, partial=batch.partial or self._landing.left_some)
+                yield replace(batch, note=told, partial=batch.partial or self._landing.left_some)
 
     def to_put_away(self) -> list[tuple[Path, str]]:
         """The files that were read to their end and go to the archive, with their names."""
@@ -362,6 +382,11 @@ class FilesReader:
         elif self._source.entity == "usage" and self._key_columns():
             columns["usage_id"] = keys.of([piece.columns[name] for name in self._key_columns()])
         return Piece(columns, piece.rows, rejects)
+
+
+def _was_loaded(mark: Mapping[str, Any]) -> bool:
+    """Whether rows of a file were loaded: it was not refused, and held not just what another held."""
+    return "read_as" in mark and "same_as" not in mark
 
 
 class _TextKeys:

@@ -161,11 +161,13 @@ class Landing:
                 )
         return root, [path.resolve() for path in files]
 
-    def news(self, path: Path, read_as: str, watermarks: Watermarks) -> Mark | None:
+    def news(
+        self, path: Path, read_as: str, watermarks: Watermarks, *, with_digest: bool = False
+    ) -> Mark | None:
         """The mark of a file that is to be read; null where it was loaded whole, ``read_as`` it is now.
 
         Its content decides. While size, times and place are as they were, it is not read for that. The mark
-        of a file that is new has no digest yet: it is taken while the file is read.
+        of a file that is new has no digest yet, unless asked for: it is taken while the file is read.
         """
         last = watermarks.get(self.name(path), {})
         with readable(path):
@@ -173,7 +175,7 @@ class Landing:
             if not self.named and last.get("read_as") == read_as and stamp and last.get("stamp") == stamp:
                 return None
             mark = {"read_as": read_as, "stamp": stamp}
-            if stamp and not last:
+            if stamp and not last and not with_digest:
                 return mark
             mark["sha256"] = octets.digest(path)
         same = all(last.get(name) == mark[name] for name in ("sha256", "read_as"))

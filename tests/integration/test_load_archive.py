@@ -67,10 +67,13 @@ class Landing:
             if path.is_file()
         )
 
-    def count(self) -> int:
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
         with self.warehouse.connect() as connection:
-            row = connection.execute("select count(*) from raw.prompt_usage").fetchone()
-            return int(row[0]) if row else 0
+            return connection.execute(query).fetchall()  # type: ignore[call-overload]
+
+    def count(self) -> int:
+        ((count,),) = self.rows("select count(*) from raw.prompt_usage")
+        return int(count)
 
 
 @pytest.fixture
@@ -99,6 +102,42 @@ def test_another_file_of_the_same_name_loses_neither(landing: Landing) -> None:
         landing.load()
     assert landing.files() == ["done/a.1.csv", "done/a.2.csv", "done/a.csv"]
     assert "p3" in (landing.folder / "done" / "a.csv").read_text()
+    # by line they are one row, and it is said; by what they hold they are three
+    assert landing.rows("select prompt_key from raw.prompt_usage") == [("p3",)]
+    notes = landing.rows("select note from raw.load_batches order by batch_id")
+    assert [bool(note) for (note,) in notes] == [False, True, True]
+    landing.configure(usage_id=["prompt", "at"], name="other", archive="kept")
+    for number in (1, 2, 3):
+        landing.put("a.csv", f"prompt,at\np{number},2025-01-01\n")
+        landing.load()
+    assert landing.rows("select prompt_key from raw.prompt_usage where source = 'other' order by 1") == [
+        ("p1",), ("p2",), ("p3",),
+    ]  # fmt: skip
+
+
+def test_the_same_file_under_another_name_counts_once_where_rows_are_named_by_line(landing: Landing) -> None:
+    landing.put("a.csv", GOOD)
+    landing.put("b.csv", GOOD)
+    landing.load()
+    landing.put("c.csv", GOOD)
+    landing.put("d.csv", GOOD.replace("q", "z"))
+    landing.load()
+    assert landing.rows("select usage_id from raw.prompt_usage order by 1") == [
+        ("a.csv:2",), ("a.csv:3",), ("d.csv:2",), ("d.csv:3",),
+    ]  # fmt: skip
+    said = "select location, note from raw.load_batches where note is not null order by 1"
+    copies = [(f"in/{name}.csv", "not loaded: it holds just what in/a.csv held") for name in "bc"]
+    assert landing.rows(said) == copies
+    assert landing.files() == ["done/a.csv", "done/b.csv", "done/c.csv", "done/d.csv"]
+    # read in another way, the first is read again, and its copies are still copies
+    landing.configure(columns={"prompt_key": "prompt", "used_at": "at", "model": {"value": "m"}})
+    for name in "ab":
+        landing.put(f"{name}.csv", GOOD)
+    assert [(result.updated, result.inserted) for result in landing.load()] == [(2, 0), (0, 0)]
+    landing.configure(usage_id=["prompt", "at"], name="other")
+    for name in "ab":  # by what they hold, rows may well come in two files
+        landing.put(f"{name}.csv", GOOD)
+    assert [(result.inserted, result.unchanged) for result in landing.load()] == [(2, 0), (0, 2)]
 
 
 def test_a_file_that_was_just_written_to_stays_until_it_has_come_to_rest(landing: Landing) -> None:
@@ -188,6 +227,39 @@ def test_what_was_rejected_is_read_again_from_the_archive_and_from_failed(landin
     assert (done.resolved, done.gone, done.failures) == (2, [], [])
     assert landing.files() == ["done/a.csv", "done/b.csv"]
     assert landing.count() == 4
+
+
+def test_of_files_of_one_name_each_is_read_again_for_what_was_rejected_of_it(landing: Landing) -> None:
+    by_content = {"usage_id": ["prompt", "at"]}
+    landing.configure(**by_content)
+    days = ("p1,2025-01-01\n,2025-01-01\n", "p2,2025-01-02\n", ",2025-01-03\n", ",x\n,2025-01-04\n")
+    for day in days:
+        landing.put("a.csv", f"prompt,at\n{day}")
+        landing.load()
+    assert landing.files() == [
+        "done/a.1.csv", "done/a.csv",
+        "done/failed/a.1.csv", "done/failed/a.csv", "done/failed/a.csv.reason.txt",
+    ]  # fmt: skip
+    opened = "select count(*) from raw.rejected_rows where resolved_at is null"
+    assert landing.rows(opened) == [(4,)]
+    landing.put("a.csv", f"prompt,at\n{days[3]}")  # the same again: what is wrong with it stands there once
+    landing.load()
+    assert landing.rows(opened) == [(4,)]
+    # another of that name waits: nothing is written over, and no record is resolved unread
+    landing.put("a.csv", "prompt,at\np5,2025-01-05\n")
+    done = retry_rejected(landing.warehouse, landing.settings.sources[0], landing.settings)
+    assert (done.resolved, len(done.failures)) == (0, 3)
+    landing.load()
+    named = {"from": "prompt", "default": "unknown"}
+    landing.configure(columns={"prompt_key": named, "used_at": "at"}, **by_content)
+    # mended by hand where it lies
+    (landing.folder / "done/failed/a.csv").write_text("prompt,at\np4,2025-01-04\n,2025-01-04\n")
+    done = retry_rejected(landing.warehouse, landing.settings.sources[0], landing.settings)
+    assert (done.resolved, done.after, done.gone, done.failures) == (4, 0, [], [])
+    assert landing.rows("select prompt_key, count(*) from raw.prompt_usage group by 1 order by 1") == [
+        ("p1", 1), ("p2", 1), ("p4", 1), ("p5", 1), ("unknown", 3),
+    ]  # fmt: skip
+    assert not [name for name in landing.files() if "failed" in name and "reason" not in name]
 
 
 def test_a_library_has_no_archive(landing: Landing) -> None:

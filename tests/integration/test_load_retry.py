@@ -104,8 +104,8 @@ def test_a_file_that_is_gone_keeps_its_records(house: House) -> None:
 
 def test_a_file_that_can_not_be_read_keeps_its_records_and_holds_up_no_other(house: House) -> None:
     house.configure(FILES.format(rating="stars"))
-    for name in ("a.csv", "b.csv"):
-        (house.folder / name).write_text("prompt,at,stars\np,nonsense,4\n")
+    for name in ("a", "b"):
+        (house.folder / f"{name}.csv").write_text(f"prompt,at,stars\n{name},nonsense,4\n")
     house.load()
     (house.folder / "a.csv").write_text("prompt,stars\np,4\n")
     (house.folder / "b.csv").write_text("prompt,at,stars\np,2025-01-01,4\n")
