@@ -212,10 +212,21 @@ def test_equal_times_across_the_edge_of_a_batch_are_neither_lost_nor_twice(
     monkeypatch.setattr("orchestration.sources.snapshot._CHUNK", 1000)
     at = ago(hours=1)
     app.use(1000, created_at=at, updated_at=at)
-    results = [result for result in app.load() if result.entity == "usage"]
+    count = "select count(*) from raw.prompt_usage"
+
+    def break_off(*_: Any) -> None:
+        if app.run(count) != [(0,)]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        app.load(progress=break_off, overlap_minutes=0, compare_days=0)
+    ((before,),) = app.run(count)
+    assert 0 < before < 500
+    # nothing but the watermark tells where to go on, and all that is left has its time
+    results = [one for one in app.load(overlap_minutes=0, compare_days=0) if one.entity == "usage"]
     assert len(results) > 3
-    assert sum(result.inserted for result in results) == 1000
-    assert app.run("select count(*) from raw.prompt_usage") == [(1000,)]
+    assert sum(result.inserted for result in results) == 1000 - before
+    assert app.run(count) == [(1000,)]
 
 
 @pytest.mark.parametrize("batches", ["one", "many"])
