@@ -180,7 +180,8 @@ class _Load:
 
     def resolve_again(self) -> None:
         """The earlier records of what was rejected again in a file that came again."""
-        for place in dict.fromkeys(result.location for result in self.results):
+        told = [result.location for result in self.results if result.rejected or result.values_rejected]
+        for place in dict.fromkeys(told):
             ids = [result.batch_id for result in self.results if result.location == place]
             self._session.run(lambda connection, ids=ids: merge.resolve_again(connection, ids))  # type: ignore[misc]
 

@@ -25,8 +25,7 @@ from orchestration.warehouse import Warehouse
 class _Rejected:
     """A record of quarantine that is not resolved; ``place`` is its batch's file or table.
 
-    ``digest`` is that of the file's content, where it was kept; ``others`` are those of other files that lay
-    there.
+    ``digest`` is that of the file's content, where it was kept.
     """
 
     record: int
@@ -34,7 +33,6 @@ class _Rejected:
     place: str
     location: str
     digest: str | None
-    others: Sequence[str]
 
     @property
     def file(self) -> str:
@@ -143,7 +141,7 @@ def _files(
         if archive is None:
             is_there = path.is_file()
         else:
-            is_there = archive.bring_back(path.resolve(), digest, records[0].others)
+            is_there = archive.bring_back(path.resolve(), digest, _digests(warehouse, source.name, place))
         if is_there:
             load([path], records)
         elif path.is_file():
@@ -168,30 +166,45 @@ def _rejected(warehouse: Warehouse, source: str) -> list[_Rejected]:
                 select entity, location, batch_id, watermark ->> 'sha256' as digest
                 from raw.load_batches
                 where source = %(source)s and watermark ? 'sha256'
+            ),
+
+            batches as materialized (
+                select
+                    batch_id, location,
+                    -- a file's last batch keeps its digest
+                    (
+                        select digest from digests
+                        where entity = batch.entity and location = batch.location
+                            and batch_id >= batch.batch_id
+                        order by batch_id limit 1
+                    ) as digest
+                from raw.load_batches as batch
+                where batch_id in (
+                    select batch_id from raw.rejected_rows where source = %(source)s and resolved_at is null
+                )
             )
 
             select
-                rejected.rejected_row_id, rejected.entity, batches.location, rejected.location, own.digest,
-                array(
-                    select distinct digest from digests
-                    where entity = batches.entity and location = batches.location
-                        and digest is distinct from own.digest
-                )
+                rejected.rejected_row_id, rejected.entity, batches.location, rejected.location, batches.digest
             from raw.rejected_rows as rejected
-            inner join raw.load_batches as batches on rejected.batch_id = batches.batch_id
-            -- a file's last batch keeps its digest
-            left join lateral (
-                select digest from digests
-                where entity = batches.entity and location = batches.location
-                    and batch_id >= batches.batch_id
-                order by batch_id limit 1
-            ) as own on true
+            inner join batches on rejected.batch_id = batches.batch_id
             where rejected.source = %(source)s and rejected.resolved_at is null
             order by rejected.rejected_row_id
             """,
             {"source": source},
         ).fetchall()
     return [_Rejected(*row) for row in rows]
+
+
+def _digests(warehouse: Warehouse, source: str, place: str) -> set[str]:
+    """What files held that lay at one place."""
+    with warehouse.connect() as connection:
+        rows = connection.execute(
+            "select distinct watermark ->> 'sha256' from raw.load_batches "
+            "where source = %s and location = %s and watermark ? 'sha256'",
+            [source, place],
+        ).fetchall()
+    return {digest for (digest,) in rows}
 
 
 def _resolve(warehouse: Warehouse, read: Sequence[_Rejected]) -> int:

@@ -79,17 +79,17 @@ class Archive:
         partial.replace(note)
         return moved
 
-    def bring_back(self, path: Path, digest: str | None, others: Collection[str]) -> bool:
+    def bring_back(self, path: Path, digest: str | None, known: Collection[str]) -> bool:
         """The file that lay at ``path``, to be loaded again; false where it is nowhere, or can't lie there.
 
-        It is known by its ``digest`` (where that was kept); or it was mended, and is none of the ``others``
-        that lay there.
+        It is told by its ``digest`` (where that was kept); or it was mended, and holds what is not ``known``
+        of any that lay there.
         """
         there = [place for place in self._places(path) if place.is_file()]
         if digest is not None:
             every = {place: octets.digest(place) for place in self._versions(path)}
             there = [place for place, its in every.items() if its == digest] or [
-                place for place, its in every.items() if its not in others
+                place for place, its in every.items() if its not in known
             ]
         if path.is_file():
             return not there or digest in (None, octets.digest(path))

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -242,7 +242,7 @@ class FilesReader:
             else:
                 new[path] = mark
         self.check(new)
-        held = {last.get("sha256"): place for place, last in watermarks.items() if _was_loaded(last)}
+        lines = _LineNames(self._landing, watermarks) if by_line else None
         for path, mark in new.items():
             name = self._landing.name(path)
             if path in self._refused:
@@ -251,26 +251,24 @@ class FilesReader:
                 yield Batch(entity, name, {}, pa.array([], pa.int64()), [reject], refused)
                 self._landing.was_read(path)
                 continue
-            notes = [self._unread[path]] if path in self._unread else []
-            if by_line:
-                last = watermarks.get(name, {})
-                again = _was_loaded(last) and last.get("sha256") == mark["sha256"]
-                twin = name if again else held.setdefault(mark["sha256"], name)
-                if twin != name:
-                    note = f"not loaded: it holds just what {twin} held"
-                    log.warning("%s: %s", name, note)
-                    same = {**mark, "same_as": twin}
-                    yield Batch(entity, name, {}, pa.array([], pa.int64()), watermark=same, note=note)
-                    self._landing.was_read(path)
-                    continue
-                if self.archive is not None and _was_loaded(last) and not again:
-                    notes.append("another file of this name came before: its rows give way, line by line")
-                    log.warning("%s: %s", name, notes[-1])
-            told = "; ".join(notes)[:_LONGEST_NOTE] or None
-            if told:
-                log.info("%s: %s", name, told)
+            if lines and (twin := lines.twin(name, mark)):
+                note = f"not loaded: it holds just what {twin} held"
+                log.warning("%s: %s", name, note)
+                same = {**mark, "same_as": twin}
+                yield Batch(entity, name, {}, pa.array([], pa.int64()), watermark=same, note=note)
+                self._landing.was_read(path)
+                continue
+            if note := self._note(path, lines.replaced(path, mark) if lines else None):
+                log.info("%s: %s", name, note)
             for batch in self._landing.batches(path, entity, mark, self._pieces(path)):
-                yield replace(batch, note=told, partial=batch.partial or self._landing.left_some)
+                partial = batch.partial or self._landing.left_some
+                yield replace(batch, note=note or None, partial=partial)
+
+    def _note(self, path: Path, replaced: str | None) -> str:
+        notes = [self._unread[path]] if path in self._unread else []
+        if replaced:
+            notes.append(f"its rows take the place, line by line, of those of {replaced}")
+        return "; ".join(notes)[:_LONGEST_NOTE]
 
     def to_put_away(self) -> list[tuple[Path, str]]:
         """The files that were read to their end and go to the archive, with their names."""
@@ -384,9 +382,36 @@ class FilesReader:
         return Piece(columns, piece.rows, rejects)
 
 
-def _was_loaded(mark: Mapping[str, Any]) -> bool:
-    """Whether rows of a file were loaded: it was not refused, and held not just what another held."""
-    return "read_as" in mark and "same_as" not in mark
+class _LineNames:
+    """Files whose rows are named by file and line: which hold just what another held, or have its name."""
+
+    def __init__(self, landing: Landing, watermarks: Watermarks) -> None:
+        self._landing = landing
+        # what was loaded whole: not what was refused, or held just what another held
+        self._loaded = {
+            place: str(mark.get("sha256"))
+            for place, mark in watermarks.items()
+            if "read_as" in mark and "same_as" not in mark
+        }
+        self._held = {digest: place for place, digest in self._loaded.items()}
+        self._named: dict[str, str] = {}
+        for path in landing.paths:
+            self._named.setdefault(landing.short_name(path), landing.name(path))
+
+    def twin(self, name: str, mark: Mark) -> str | None:
+        """The file that held just what this one holds; null where that is itself."""
+        if self._loaded.get(name) == mark["sha256"]:
+            return None
+        twin = self._held.setdefault(mark["sha256"], name)
+        return None if twin == name else twin
+
+    def replaced(self, path: Path, mark: Mark) -> str | None:
+        """Whose rows have the names of this file's, in words."""
+        name = self._landing.name(path)
+        if self._landing.archive is not None and self._loaded.get(name) not in (None, mark["sha256"]):
+            return "another file of this name that came before"
+        namesake = self._named[self._landing.short_name(path)]
+        return None if namesake == name else namesake
 
 
 class _TextKeys:

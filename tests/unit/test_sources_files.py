@@ -212,6 +212,10 @@ def test_a_row_named_by_its_line_keeps_its_name_when_the_file_is_packed(tmp_path
     plain = values(read(source("a.csv", columns=columns, usage_id="line"), tmp_path), "usage_id")
     packed = values(read(source("b", columns=columns, usage_id="line"), tmp_path), "usage_id")
     assert plain == packed == ["a.csv:2", "a.csv:3"]
+    (tmp_path / "b" / "a.csv").write_text(text.replace("p,", "q,"))
+    batches = read(source("b", columns=columns, usage_id="line"), tmp_path)
+    said = "its rows take the place, line by line, of those of b/a.csv"
+    assert [batch.note for batch in batches] == [None, said]
 
 
 @pytest.mark.parametrize("tick", [0, 2])  # seconds: whether the times of what was just written are trusted
@@ -243,6 +247,7 @@ def test_a_file_that_changes_while_it_is_read_is_never_taken_for_the_one_that_wa
     changed.set()
     *_, last = batches
     assert last.watermark is None or last.watermark["sha256"] == digest
+    assert last.partial is (last.watermark is None)
 
 
 def test_gzip_is_seen_by_its_content(tmp_path: Path) -> None:
