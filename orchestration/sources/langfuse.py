@@ -304,7 +304,7 @@ def _plain(scalar: pa.Scalar) -> Any:
         value = scalar.as_py()
     except (ValueError, OverflowError):
         return _NO_TEXT
-    if isinstance(value, list) and value and all(isinstance(pair, tuple) for pair in value):
+    if isinstance(value, list) and all(isinstance(pair, tuple) for pair in value):
         return {str(key): str(inner) for key, inner in value}
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")

@@ -141,7 +141,10 @@ def in_format(format_: str, rows: list[dict[str, Any]]) -> bytes:
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
 @pytest.mark.parametrize("format_", ["csv", "json", "jsonl", "parquet"])
 def test_every_format_gives_the_same_uses(tmp_path: Path, bucket: Bucket, format_: str, packed: bool) -> None:
-    rows = [observation("o1"), observation("o2", level="ERROR", prompt_version=4, total_cost=0.5)]
+    rows = [
+        observation("o1"), observation("o2", level="ERROR", prompt_version=4, total_cost=0.5),
+        observation("o3", usage_details={}, cost_details={}),
+    ]  # fmt: skip
     bucket.run("a", observations_v2=rows)
     expected = Export(tmp_path, SOURCE).uses()
     (bucket.folder / "observations_v2" / "a.jsonl").unlink()
@@ -149,8 +152,9 @@ def test_every_format_gives_the_same_uses(tmp_path: Path, bucket: Bucket, format
     name = f"a.{format_}{'.gz' if packed else ''}"
     bucket.put("observations_v2", name, gzip.compress(content) if packed else content)
     bucket.manifest("a", f"observations_v2/{name}")
-    assert Export(tmp_path, SOURCE).uses() == expected
-    assert set(expected) == {"o1", "o2"}
+    loaded = Export(tmp_path, SOURCE).load()
+    assert {row["usage_id"]: row for one in loaded for row in one.rows.to_pylist()} == expected
+    assert (set(expected), rejects(loaded)) == ({"o1", "o2", "o3"}, [])
 
 
 def test_an_error_level_is_a_failure_and_an_unknown_one_is_unknown(export: Export, bucket: Bucket) -> None:
