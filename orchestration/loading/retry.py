@@ -123,6 +123,7 @@ def _files(
         else:
             read.append(one)
     archive = _archive(warehouse, source, settings)
+    known = _digests(warehouse, source.name) if archive else ()
     done_with: list[_Rejected] = []
 
     def load(files: list[Path] | None, records: Sequence[_Rejected]) -> None:
@@ -138,10 +139,7 @@ def _files(
     # of one name the older first, as they came
     for (place, digest), records in sorted(by_file.items(), key=lambda item: (item[0][0], item[1][0].record)):
         path = settings.base / place
-        if archive is None:
-            is_there = path.is_file()
-        else:
-            is_there = archive.bring_back(path.resolve(), digest, _digests(warehouse, source.name, place))
+        is_there = path.is_file() if archive is None else archive.bring_back(path.resolve(), digest, known)
         if is_there:
             load([path], records)
         elif path.is_file():
@@ -196,13 +194,13 @@ def _rejected(warehouse: Warehouse, source: str) -> list[_Rejected]:
     return [_Rejected(*row) for row in rows]
 
 
-def _digests(warehouse: Warehouse, source: str, place: str) -> set[str]:
-    """What files held that lay at one place."""
+def _digests(warehouse: Warehouse, source: str) -> set[str]:
+    """What the source's files held when they came."""
     with warehouse.connect() as connection:
         rows = connection.execute(
             "select distinct watermark ->> 'sha256' from raw.load_batches "
-            "where source = %s and location = %s and watermark ? 'sha256'",
-            [source, place],
+            "where source = %s and watermark ? 'sha256'",
+            [source],
         ).fetchall()
     return {digest for (digest,) in rows}
 

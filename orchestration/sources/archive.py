@@ -63,7 +63,8 @@ class Archive:
         name = re.compile(rf"{re.escape(path.stem)}(\.[0-9]+)?{re.escape(path.suffix)}")
         for place in self._places(path):
             if place.parent.is_dir():
-                yield from (one for one in place.parent.iterdir() if name.fullmatch(one.name))
+                every = place.parent.iterdir()
+                yield from (one for one in every if name.fullmatch(one.name) and one.is_file())
 
     def put_away(self, path: Path) -> Path:
         """A loaded file into the archive; returns where it is now."""
@@ -83,7 +84,7 @@ class Archive:
         """The file that lay at ``path``, to be loaded again; false where it is nowhere, or can't lie there.
 
         It is told by its ``digest`` (where that was kept); or it was mended, and holds what is not ``known``
-        of any that lay there.
+        of any file.
         """
         there = [place for place in self._places(path) if place.is_file()]
         if digest is not None:
@@ -108,7 +109,10 @@ class Archive:
         if target.is_file() and not filecmp.cmp(path, target, shallow=False):
             # another file of this name came before: it makes room, and nothing is lost
             numbered = (target.with_name(f"{target.stem}.{n}{target.suffix}") for n in itertools.count(1))
-            self._rename(target, next(other for other in numbered if not other.exists()))
+            other = next(other for other in numbered if not other.exists())
+            self._rename(target, other)
+            if (reason := target.with_name(target.name + _REASON)).is_file():
+                self._rename(reason, other.with_name(other.name + _REASON))
         self._rename(path, target)
         return target
 
