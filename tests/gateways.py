@@ -43,7 +43,8 @@ class Export:
         nowhere = "postgresql://nowhere.example.com/"
         with open_source(source, self.settings, nowhere, files=files or None).reader() as reader:
             self.readings = reader.readings
-            batches = list(reader.batches("usage", self.marks if watermarks is None else watermarks))
+            (entity,) = reader.entities
+            batches = list(reader.batches(entity, self.marks if watermarks is None else watermarks))
         for batch in batches:
             if batch.watermark is not None:
                 self.marks[batch.place] = batch.watermark

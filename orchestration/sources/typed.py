@@ -75,14 +75,17 @@ def _python_value(one: pa.Array) -> Any:
 
 def _stored(type_: pa.DataType) -> pa.DataType:
     """The type with numbers for its times, and bytes for its texts."""
+    inside = type_
     if pa.types.is_temporal(type_):
-        return pa.int32() if type_.bit_width == 32 else pa.int64()
-    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
-        return pa.binary()
-    if pa.types.is_map(type_):
-        return pa.map_(_stored(type_.key_type), _stored(type_.item_type))
-    if pa.types.is_struct(type_):
-        return pa.struct([(field.name, _stored(field.type)) for field in type_])
-    if pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_):
-        return pa.list_(_stored(type_.value_type))
-    return type_
+        inside = pa.int32() if type_.bit_width == 32 else pa.int64()
+    elif pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
+        inside = pa.binary()
+    elif pa.types.is_dictionary(type_):
+        inside = _stored(type_.value_type)
+    elif pa.types.is_map(type_):
+        inside = pa.map_(_stored(type_.key_type), _stored(type_.item_type))
+    elif pa.types.is_struct(type_):
+        inside = pa.struct([(field.name, _stored(field.type)) for field in type_])
+    elif pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_):
+        inside = pa.list_(_stored(type_.value_type))
+    return inside

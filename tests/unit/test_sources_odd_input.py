@@ -9,6 +9,8 @@ import csv
 import gzip
 import io
 import json
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from orchestration.errors import PrismError
+from orchestration.loading import library, merge
 from orchestration.loading.validate import Checked
+from orchestration.sources.protocol import CANONICAL, Entity
 from tests.gateways import Export, accounted, junk, rows_of
 
 COLUMNS = (
@@ -157,6 +161,22 @@ def test_no_line_of_json_is_lost_and_none_ends_in_a_traceback(tmp_path: Path, no
     assert "good" in keys(checked)
 
 
+cells = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    st.sampled_from(['"', "a,b", "line\nbreak", "a\r\nb", "\x00", "2026-01-01", "1e400", "-1", "x" * 2000]),
+)
+
+
+@few
+@given(rows=st.lists(st.lists(cells, min_size=2, max_size=12), max_size=8))
+def test_every_row_of_a_csv_is_a_row_or_told(tmp_path: Path, rows: list[list[str]]) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([FIELDS, [GOOD.get(name, "") for name in FIELDS], *rows])
+    checked = loaded(tmp_path, "csv", text.getvalue().encode())
+    assert accounted(checked) == 1 + len(rows)
+    assert "good" in keys(checked)
+
+
 @few
 @given(noise=st.binary(max_size=200), packed=st.booleans())
 def test_no_csv_ends_in_a_traceback(tmp_path: Path, noise: bytes, packed: bool) -> None:
@@ -179,3 +199,163 @@ def test_no_parquet_ends_in_a_traceback(tmp_path: Path, at: int, noise: bytes, c
         assert "the file has no column" in str(error)
     else:
         assert not cut or (keys(checked), accounted(checked)) == ([], 1)
+
+
+# -- typed columns
+
+NOW = 1_780_000_000  # seconds, within the clock of the tests
+COUNTED: list[pa.DataType] = [
+    *(pa.timestamp(unit, zone) for unit in ("ms", "us", "ns") for zone in (None, "UTC", "+02:00", "No/Such")),
+    *(pa.duration(unit) for unit in ("s", "ms", "us", "ns")),
+    pa.date32(), pa.time32("ms"), pa.time64("us"), pa.time64("ns"), pa.uint8(), pa.int32(), pa.int64(),
+    pa.uint64(), pa.float16(), pa.float32(), pa.float64(),
+]  # fmt: skip
+SPELT: list[pa.DataType] = [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary()]
+numbers = st.one_of(
+    st.integers(-(2**63), 2**63 - 1), st.integers(-3, 40_000),
+    st.sampled_from([-(2**63), 2**63 - 1, *(NOW * 10**power for power in (0, 3, 6, 9))]),
+)  # fmt: skip
+
+
+def of_bits(given: list[int | None], type_: pa.DataType) -> pa.Array:
+    """Numbers as values of a type by their lowest bits, whatever these then mean."""
+    width = type_.bit_width
+    cut = [None if one is None else (one + 2 ** (width - 1)) % 2**width - 2 ** (width - 1) for one in given]
+    return pa.array(cut, {8: pa.int8(), 16: pa.int16(), 32: pa.int32(), 64: pa.int64()}[width]).view(type_)
+
+
+def of_bytes(given: list[bytes | None], type_: pa.DataType) -> pa.Array:
+    """Bytes as values of a type, UTF-8 or not."""
+    large = pa.large_binary() if type_ in (pa.large_string(), pa.large_binary()) else pa.binary()
+    array = pa.array(given, pa.binary_view() if type_ == pa.string_view() else large)
+    return array.view(type_)
+
+
+SIZE = 4
+EXTREMES = [-(2**63), 2**63 - 1, 2**31 - 1, NOW * 10**6]
+BYTES = [b"\x80", b"a\x00", None, "é".encode()]
+UUIDS = [b"\xff" * 16, b"\x00" * 16, None, b"0123456789abcdef"]
+DECIMALS = [Decimal("-1e20"), Decimal("1.50"), None, Decimal("0.001")]
+ODD = {
+    str(array.type): array
+    for array in [
+        *(of_bits(EXTREMES, type_) for type_ in COUNTED),
+        *(of_bytes(BYTES, type_) for type_ in SPELT),
+        *(pa.array(UUIDS, type_) for type_ in (pa.uuid(), pa.binary(16))),
+        *(pa.array(DECIMALS, type_) for type_ in (pa.decimal128(38, 3), pa.decimal256(60, 3))),
+        pa.array([True, False, None, True]),
+        pa.nulls(SIZE),
+    ]
+}
+
+
+def coded(array: pa.Array) -> pa.Array:
+    """In a dictionary, where Arrow and Parquet have such ones."""
+    try:
+        return array if array.type in (pa.null(), pa.string_view()) else array.dictionary_encode()
+    except pa.ArrowNotImplementedError:
+        return array
+
+
+WRAPPED: dict[str, Callable[[pa.Array], pa.Array]] = {
+    "as it is": lambda array: array,
+    "in a dictionary": coded,
+    "in lists": lambda array: pa.ListArray.from_arrays([0, 2, 2, 3, 4], array),
+    "in lists of a dictionary's": lambda array: pa.ListArray.from_arrays([0, 2, 2, 3, 4], coded(array)),
+    "in records": lambda array: pa.StructArray.from_arrays([array], ["inner"]),
+    "in maps": lambda array: pa.MapArray.from_arrays([*range(SIZE + 1)], pa.array(["k"] * SIZE), array),
+}
+PLAIN = {name: [GOOD.get(name, "1")] * SIZE for name in FIELDS}
+ANY_OPTION = ["", "usage_id: [id, tokens]", "null_values: ['1', x]"]
+
+
+def uses(folder: Path, columns: Mapping[str, Any], option: str = "") -> list[Checked]:
+    """A file of typed columns, read as uses, in the form in which the server is sent them."""
+    pq.write_table(pa.table(dict(columns)), folder / "a.parquet")
+    known = COLUMNS.replace(": model,", ": {from: model, default: '1'},")
+    if "usage_id" in option:
+        known = known.replace("usage_id: id, ", "")
+    checked = Export(folder, f"{{name: log, type: files, path: a.parquet, {known}, {option}}}").load()
+    for one in checked:
+        merge.encode_usage(one.rows, source="log", batch_id=1, with_texts=True)
+        assert all(1970 <= at.year <= 2026 for at in one.rows.column("used_at").to_pylist())
+    return checked
+
+
+@pytest.mark.parametrize("type_", ODD)
+def test_no_type_of_parquet_loses_a_row_whatever_column_it_stands_in(tmp_path: Path, type_: str) -> None:
+    for n, wrapped in enumerate(WRAPPED.values()):
+        odd = dict.fromkeys(FIELDS, wrapped(ODD[type_]))
+        values_alone = {**odd, **{name: PLAIN[name] for name in GOOD}}
+        for columns in (odd, values_alone):
+            checked = uses(tmp_path, columns, ANY_OPTION[n % len(ANY_OPTION)])
+            assert accounted(checked) == SIZE
+        assert sum(one.rejected for one in checked) == 0  # a value costs no row that can do without
+
+
+def some(values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    return st.lists(st.none() | values, min_size=SIZE, max_size=SIZE)
+
+
+odd_columns = st.builds(
+    lambda array, wrap: WRAPPED[wrap](array),
+    st.one_of(
+        st.builds(of_bits, some(numbers), st.sampled_from(COUNTED)),
+        st.builds(of_bytes, some(st.binary(max_size=12)), st.sampled_from(SPELT)),
+    ),
+    st.sampled_from([*WRAPPED]),
+)
+
+
+@few
+@given(odd=odd_columns, fields=st.sets(st.sampled_from(FIELDS)), option=st.sampled_from(ANY_OPTION))
+def test_every_row_of_typed_columns_is_a_row_or_told(
+    tmp_path: Path, odd: pa.Array, fields: set[str], option: str
+) -> None:
+    assert accounted(uses(tmp_path, {**PLAIN, **dict.fromkeys(fields, odd)}, option)) == SIZE
+
+
+# -- libraries
+
+
+LIBRARIES: list[Entity] = ["prompts", "agents", "agent_prompts"]
+
+
+def finished(checked: list[Checked], entity: Entity) -> int:
+    """How many rows a library has in the end, of those that were read."""
+    rows = pa.concat_tables([one.rows for one in checked])
+    kept = library.finish(rows, entity, "log")
+    for name in library.KEYS[entity]:
+        assert kept.column(name).null_count == 0
+    keys = kept.select(library.KEYS[entity]).to_pylist()
+    assert len({tuple(key.values()) for key in keys}) == len(keys)
+    return kept.num_rows
+
+
+@few
+@given(data=st.data(), entity=st.sampled_from(LIBRARIES))
+def test_every_line_of_a_library_is_a_row_or_told(
+    tmp_path: Path, data: st.DataObject, entity: Entity
+) -> None:
+    row = rows_of(CANONICAL[entity]).map(lambda row: json.dumps(row).encode())
+    noise = data.draw(st.lists(st.one_of(junk, row), max_size=6))
+    good = json.dumps({"name": "good", "agent_id": "1", "prompt_id": "1"}).encode()
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join([good, *noise]))
+    source = f"{{name: log, type: files, path: a.jsonl, entity: {entity}}}"
+    checked = Export(tmp_path, source).load()
+    assert accounted(checked) == 1 + sum(bool(line.strip()) for line in noise)
+    assert finished(checked, entity) >= 1
+
+
+@few
+@given(odd=odd_columns, data=st.data(), entity=st.sampled_from(LIBRARIES))
+def test_every_row_of_a_library_in_typed_columns_is_a_row_or_told(
+    tmp_path: Path, odd: pa.Array, data: st.DataObject, entity: Entity
+) -> None:
+    names = data.draw(st.sets(st.sampled_from([*CANONICAL[entity]])))
+    ids = [str(n) for n in range(SIZE)]
+    plain = {name: ids for name in ("name", "agent_id", "prompt_id") if name in CANONICAL[entity]}
+    pq.write_table(pa.table({**plain, **dict.fromkeys(names, odd)}), tmp_path / "a.parquet")
+    checked = Export(tmp_path, f"{{name: log, type: files, path: a.parquet, entity: {entity}}}").load()
+    assert accounted(checked) == SIZE
+    finished(checked, entity)
