@@ -26,6 +26,7 @@ from orchestration.sources.archive import Archive
 from orchestration.sources.csv_text import CsvText, DamagedError, HeaderError
 from orchestration.sources.landing import Landing, Mark, Piece, counted, fingerprint
 from orchestration.sources.protocol import (
+    BATCH_BYTES,
     BATCH_ROWS,
     CANONICAL,
     Batch,
@@ -327,7 +328,7 @@ class FilesReader:
                 parquet = _parquet(file)
                 wanted = self._wanted(parquet.schema_arrow.names)
                 # one row group at a time: reading ahead would take memory for what is not yet needed
-                for group in parquet.iter_batches(batch_size=BATCH_ROWS // 4, columns=wanted):
+                for group in parquet.iter_batches(batch_size=_rows_at_once(parquet, wanted), columns=wanted):
                     count = group.num_rows
                     rows = pa.array(np.arange(first, first + count))
                     first += count
@@ -457,6 +458,19 @@ class _TextKeys:
 
 def _parquet(file: IO[bytes]) -> pq.ParquetFile:
     return pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
+
+
+def _rows_at_once(parquet: pq.ParquetFile, wanted: Sequence[str]) -> int:
+    """A quarter of a batch, in rows or in bytes: one row may hold a word or ten megabytes."""
+    metadata = parquet.metadata
+    chunks = (
+        metadata.row_group(group).column(column)
+        for group in range(metadata.num_row_groups)
+        for column in range(metadata.num_columns)
+    )
+    size = sum(one.total_uncompressed_size for one in chunks if one.path_in_schema.split(".")[0] in wanted)
+    rows = int(metadata.num_rows) * (BATCH_BYTES // 4) // max(int(size), 1)
+    return max(1, min(BATCH_ROWS // 4, rows))
 
 
 def _as_bytes(array: pa.Array) -> pa.Array:

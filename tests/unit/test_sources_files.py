@@ -376,6 +376,19 @@ def test_a_bad_text_in_a_list_of_parquet_costs_no_other_value(tmp_path: Path) ->
     assert values(batches, "prompt_key") == ["[\"b'caf\\\\xe9'\"]", '["plain"]']
 
 
+def test_long_texts_of_parquet_are_read_a_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("files", "protocol"):
+        monkeypatch.setattr(f"orchestration.sources.{module}.BATCH_BYTES", 100_000)
+    texts = [f"{n:05}" * 1000 for n in range(200)]
+    table = pa.table({"id": texts, "prompt": ["p"] * 200, "at": ["2025-01-01"] * 200, "unread": texts})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=150)
+    batches = read(source("a.parquet"), tmp_path)
+    assert values(batches, "usage_id") == texts
+    assert max(sum(array.nbytes for array in batch.columns.values()) for batch in batches) < 150_000
+
+
 def test_a_large_file_is_cut_into_batches_and_only_the_last_marks_it_as_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
