@@ -84,8 +84,8 @@ def loads(results: Sequence[BatchResult]) -> dict[str, dg.MetadataValue[Any]]:
         "deleted",
     )
     counts = {name: dg.MetadataValue.int(sum(getattr(result, name) for result in results)) for name in names}
-    notes = sorted({result.note for result in results if result.note})
-    return {**counts, **({"notes": dg.MetadataValue.text("; ".join(notes))} if notes else {})}
+    notes = "; ".join(sorted({result.note for result in results if result.note}))
+    return {**counts, **({"notes": dg.MetadataValue.text(notes[:_LONGEST_MESSAGE])} if notes else {})}
 
 
 def in_words(results: Sequence[BatchResult]) -> str:

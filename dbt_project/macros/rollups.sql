@@ -12,6 +12,17 @@
 {% endmacro %}
 
 
+{#- The uses that the last run read go with the days that they were of: a rollup that is built by
+    itself once days were found and their uses were not, as a kill leaves it, would else delete
+    the new days and write the old ones a second time. It fails instead. -#}
+{% macro drop_touched_usage() %}
+    {%- if execute -%}
+        {%- set read = adapter.get_relation(this.database, this.schema, 'int_touched_usage') -%}
+        {%- if read -%}{%- do adapter.drop_relation(read) -%}{%- endif -%}
+    {%- endif -%}
+{% endmacro %}
+
+
 {#- The same for rollups by month: the months that hold a touched day. -#}
 {% macro delete_touched_months() %}
     {%- set touched_days = ref('int_touched_days') -%}

@@ -220,6 +220,9 @@ def _tables(connection: psycopg.Connection, person: Person, timezone: str, recei
         receipt.notes.append(
             "A source names them with its prompts: take them out there, or the next load does."
         )
+    # what the last build read, and the next one writes anew; an older version has a view of that name
+    if has_table(connection, "intermediate.int_touched_usage"):
+        run("int_touched_usage", "delete from intermediate.int_touched_usage where user_key = any(%(keys)s)")
     _daily_users(connection, person, receipt)
     _daily_sessions(connection, receipt)
     _ops(connection, person, receipt)
@@ -270,12 +273,6 @@ def _daily_users(connection: psycopg.Connection, person: Person, receipt: Receip
         "delete from intermediate.int_prompt_users_daily where user_key = any(%(keys)s)", names
     )
     receipt.add("int_prompt_users_daily", done.rowcount)
-    # what the last build read, and the next one writes anew; an older version has a view of that name
-    if has_table(connection, "intermediate.int_touched_usage"):
-        done = connection.execute(
-            "delete from intermediate.int_touched_usage where user_key = any(%(keys)s)", names
-        )
-        receipt.add("int_touched_usage", done.rowcount)
     if not has_table(connection, "intermediate.int_prompt_visitors"):
         return
     done = connection.execute(

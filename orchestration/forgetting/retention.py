@@ -123,8 +123,12 @@ def retain(
             days = getattr(keep, kind)
             if days is None:
                 continue
-            if kind == "uses" and not _seal(connection, settings, today - timedelta(days=days + 1), done):
-                continue
+            if kind == "uses":
+                # not between a rollup's deleting days and writing them
+                with warehouse.lock("build"):
+                    sealed = _seal(connection, settings, today - timedelta(days=days + 1), done)
+                if not sealed:
+                    continue
             _rows(connection, kind, before(days), done, most_steps)
         if keep.outbox is not None:
             _files(_dated(settings.home / "mails", today - timedelta(days=keep.outbox)), "mails", done)

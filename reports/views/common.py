@@ -493,7 +493,8 @@ def _source_check(source: str, days: pd.DataFrame, options: ReportOptions) -> Ch
     faulty = sum(row["verdict"] != "ok" for row in rows[:-1])
     if faulty:
         detail += f"; {fmt.plural(faulty, 'earlier day')} with remarks"
-    if now["notes"]:
+    # what columns and files of a source are called is not for readers of some domains
+    if now["notes"] and not options.domains:
         detail += f"; {now['notes']}"
     used = now["last_used_at"]
     value = "never used" if used is None else f"last use {fmt.moment(used, options.timezone)}"

@@ -21,6 +21,7 @@ from orchestration.loading.load import BatchResult, load_source
 from orchestration.loading.validate import pseudonym
 from orchestration.settings import Settings, load_settings
 from orchestration.warehouse import Warehouse
+from tests.dbt import run_dbt
 
 pytestmark = pytest.mark.integration
 
@@ -278,4 +279,13 @@ def test_a_short_key_takes_nothing_of_others(house: House) -> None:
     receipt = erase(house.warehouse, house.settings, "42")
     assert receipt.removed["raw.prompt_usage"] == 2
     assert house.rows("select usage_id from raw.prompt_usage order by 1") == [("2",), ("4",)]
+    assert receipt.found == {}
+
+
+def test_a_build_that_died_before_the_rollups_leaves_nobody_behind(house: House) -> None:
+    house.put("a.csv", LOG.encode())
+    house.load()
+    run_dbt(house.warehouse, "run", "--select", "+int_touched_usage", vars={"as_of_date": "2026-03-05"})
+    receipt = erase(house.warehouse, house.settings, PERSON)
+    assert receipt.removed["int_touched_usage"] == 2
     assert receipt.found == {}

@@ -265,6 +265,28 @@ def test_a_build_that_died_between_two_rollups_or_before_the_last_visits_converg
         assert {table: rows(connection, table) for table in KEPT} == converged
 
 
+def test_a_rollup_by_itself_does_not_mix_new_days_with_uses_of_old_ones(filled: Warehouse) -> None:
+    # as an older version had it
+    run_dbt(
+        filled,
+        "run", "--select", "+int_incorporated_batches",
+        vars={"as_of_date": AS_OF.isoformat()}, views=["int_touched_usage"],
+    )  # fmt: skip
+    build_days(filled)
+    with filled.connect() as connection:
+        raw.write(connection, "prompt_usage", life.uses(4, AS_OF, "UTC", count=600)[:20])
+    for selected in (["int_pending_batches", "int_touched_days"], ["int_prompt_usage_daily"]):
+        variables = {"as_of_date": AS_OF.isoformat()}
+        done = run_dbt(filled, "run", "--select", *selected, vars=variables, check=False)
+    assert "int_touched_usage" in failures(done)["int_prompt_usage_daily"]
+    build_days(filled)
+    with filled.connect() as connection:
+        converged = {table: rows(connection, table) for table in KEPT}
+    build_days(filled, "--full-refresh")
+    with filled.connect() as connection:
+        assert {table: rows(connection, table) for table in KEPT} == converged
+
+
 def test_a_rollup_or_a_column_of_one_that_is_missing_is_built_for_every_day(filled: Warehouse) -> None:
     build_days(filled)
     with filled.connect() as connection:

@@ -696,6 +696,8 @@ class Oracle:
             newest = pd.concat(
                 [by_day["loaded_at"].max(), loads.groupby("day")["finished_at"].max()], axis=1
             ).max(axis=1)
+            noted = loads.dropna(subset=["note"]).groupby("day")["note"]
+            notes_of = noted.agg(lambda notes: "; ".join(sorted(set(notes)))[:1000]).to_dict()
             first = min([*sums.index, *loaded.index])
             last_used = None
             for number in range((self.as_of - first).days + 1):
@@ -737,7 +739,7 @@ class Oracle:
                         },
                         "last_used_at": last_used,
                         "last_loaded_at": newest.get(day),
-                        "notes": "; ".join(sorted(set(loads["note"][loads["day"] == day].dropna()))) or None,
+                        "notes": notes_of.get(day),
                         "hours_without_use": (midnight - last_used).total_seconds() / 3600
                         if last_used is not None
                         else None,

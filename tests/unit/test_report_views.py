@@ -263,6 +263,8 @@ def test_past_faults_of_a_source_are_counted_but_do_not_spoil_today() -> None:
     trust = common.trust(frames.quality(*rows), frames.options())
     assert trust.state == "fine"
     assert "1 earlier day with remarks; columns that are not read: 'mood'" in trust.checks[1].detail
+    of_some = common.trust(frames.quality(*rows), frames.options(domains=("sales",)))
+    assert "mood" not in of_some.checks[1].detail
 
 
 @pytest.mark.parametrize(("state", "title"), [("red", "failed their checks"), ("stale", "stale")])

@@ -54,7 +54,8 @@ loaded as (
         sum(superseded_rows) as superseded_rows,
         sum(rejected_rows) as rejected_rows,
         sum(rejected_values) as rejected_values,
-        string_agg(distinct note, '; ' order by note) as notes,
+        -- each file may have one of its own
+        left(string_agg(distinct note, '; ' order by note), 1000) as notes,
         max(finished_at) as last_batch_at
     from batches
     where {{ day_of('started_at') }} - 1 <= {{ as_of_date() }}

@@ -1,4 +1,9 @@
-{{ config(post_hook="analyze {{ this }}") }}
+{{
+    config(
+        pre_hook="{{ drop_touched_usage() }}",
+        post_hook="analyze {{ this }}",
+    )
+}}
 
 with batches as (
     select * from {{ ref('stg_prism__load_batches') }}
